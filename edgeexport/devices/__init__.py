@@ -1,0 +1,5 @@
+"""Where a runtime runs: one module a kind of device, found by its name.
+
+Each module has ``open_device(argument) -> Device``, given what follows the colon in ``NAME:ARGUMENT``, and
+``list_devices() -> list[str]``: the names that can be opened now.
+"""

@@ -1,0 +1,214 @@
+"""A job for the runner: what goes to a device, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from edgeexport.errors import RunFailed
+from edgeexport.runtimes import tensors
+
+RUNTIMES_FOLDER = Path(tensors.__file__).parent
+RUNNER = RUNTIMES_FOLDER / "runner.py"
+_LOG_CHARACTERS = 4000
+
+Evidence = Literal["measured", "emulated", "estimated"]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Run models on inputs.
+
+    Attributes:
+        runtime: module name in :mod:`edgeexport.runtimes`.
+        models: artifact paths; ``latency`` times all of them in turn, ``outputs`` runs the first.
+        inputs: samples, each a dict of arrays with a leading batch axis.
+        mode: ``outputs`` or ``latency``.
+        threads: intra-op threads.
+        warmup: untimed repetitions.
+        pairs: timed repetitions.
+        timeout_s: after this many seconds the run is stopped and has failed.
+    """
+
+    runtime: str
+    models: tuple[Path, ...]
+    inputs: Iterable[Mapping[str, np.ndarray]]
+    mode: Literal["outputs", "latency"] = "outputs"
+    threads: int = 1
+    warmup: int = 0
+    pairs: int = 0
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the runner answered.
+
+    Attributes:
+        runtime: its public name, such as ``onnxruntime``.
+        version: its version there.
+        machine: what ``uname -m`` prints there.
+        samples: how many samples it ran.
+        outputs: one dict of arrays a sample, read from the job's folder as it is iterated.
+        latency_ns: one list a model, in the order of ``Job.models``.
+        peak_memory_bytes: of the runner's process, interpreter included; None where it cannot be known.
+    """
+
+    runtime: str
+    version: str
+    machine: str
+    samples: int
+    outputs: Iterable[dict[str, np.ndarray]]
+    latency_ns: tuple[tuple[int, ...], ...]
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a device says of itself.
+
+    Attributes:
+        name: as the user named it, such as ``local`` or ``emulated:raspberry-pi-4``.
+        machine: its processor architecture.
+        cpu: a model name for people.
+        evidence: how far its results count.
+        timed: whether its latencies mean anything.
+    """
+
+    name: str
+    machine: str
+    cpu: str
+    evidence: Evidence
+    timed: bool
+
+
+class Device(Protocol):
+    """Somewhere a runner can be started."""
+
+    def run(self, job: Job, folder: Path, progress: Progress | None = None) -> JobResult:
+        """Run a job, with ``folder`` (empty, the caller's) for its files.
+
+        Raises:
+            RunFailed: the runtime crashed, hung or ran out of memory.
+        """
+
+    def describe(self) -> DeviceInfo:
+        """What the device is."""
+
+    def close(self) -> None:
+        """Let go of connections and temporary files."""
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Write the job's description and inputs to ``folder``."""
+    writer = tensors.Writer(str(folder / "inputs"))
+    for sample in job.inputs:
+        writer.add(sample)
+    writer.close()
+    description = {
+        "runtime": job.runtime,
+        "mode": job.mode,
+        "models": [str(path.resolve()) for path in job.models],
+        "threads": job.threads,
+        "warmup": job.warmup,
+        "pairs": job.pairs,
+    }
+    (folder / "job.json").write_text(json.dumps(description))
+
+
+def run_command(
+    command: Sequence[str],
+    folder: Path,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> JobResult:
+    """Start a runner by ``command``, wait for it and read its result from ``folder``.
+
+    Raises:
+        RunFailed: with the exit status or signal, and the end of the log.
+    """
+    log = folder / "log.txt"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        )
+        timed_out = _watch(process, timeout_s, progress)
+    text = log.read_bytes()[-_LOG_CHARACTERS:].decode(errors="replace").strip()
+    if timed_out:
+        raise RunFailed(f"the runtime did not finish within {timeout_s:g} s and was stopped", text)
+    if process.returncode != 0:
+        raise RunFailed(_describe_exit(process.returncode), text)
+    return read_result(folder)
+
+
+def read_result(folder: Path) -> JobResult:
+    """Read what a runner left in ``folder``.
+
+    Raises:
+        RunFailed: the result is missing or malformed.
+    """
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        outputs = folder / "outputs"
+        return JobResult(
+            runtime=str(result["runtime"]),
+            version=str(result["version"]),
+            machine=str(result["machine"]),
+            samples=int(result["samples"]),
+            outputs=tensors.Reader(str(outputs)) if outputs.is_dir() else (),
+            latency_ns=tuple(tuple(int(value) for value in times) for times in result["latency_ns"]),
+            peak_memory_bytes=result["peak_memory_bytes"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFailed(f"the runner's result is missing or malformed: {error}") from error
+
+
+def _watch(process: subprocess.Popen[bytes], timeout_s: float, progress: Progress | None) -> bool:
+    """Pass on progress lines until the process ends; kill its group at the limit. True if it was killed."""
+    import os
+    import threading
+
+    killed = threading.Event()
+
+    def kill() -> None:
+        killed.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(timeout_s, kill)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            word, _, count = line.partition(b" ")
+            if progress is not None and word == b"progress":
+                progress(int(count))
+        process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    return killed.is_set()
+
+
+def _describe_exit(status: int) -> str:
+    if status >= 0:
+        return f"the runtime failed (exit status {status})"
+    name = signal.Signals(-status).name
+    remark = ", often a sign of too little memory" if name == "SIGKILL" else ""
+    return f"the runtime crashed ({name}{remark})"

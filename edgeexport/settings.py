@@ -1,0 +1,131 @@
+"""Every setting of an export, as one schema that targets, recipes and the command line all fill in part.
+
+The schema is the vocabulary: a profile in ``targets/``, a recipe file and ``--set quantization.per_channel=true``
+use the same names. :func:`edgeexport.recipe.resolve` merges them and says where each value came from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8"]
+"""Bits of weights (``w``) and activations (``a``), in the field's names. ``w8`` and ``w4`` quantize weights only;
+``w8a8-dynamic`` finds activation ranges while running; ``w8a8`` finds them beforehand, on calibration data."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8")
+
+Ratio = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The integer scheme that the target's kernels are fastest and exact with.
+
+    Attributes:
+        activation_type: ``uint8`` (U8S8 with int8 weights) or ``int8`` (S8S8), for static activations. ONNX's
+            DynamicQuantizeLinear always gives uint8.
+        weight_type: element type of 8-bit weights.
+        per_channel: one scale per output channel of a weight rather than one per tensor.
+        reduce_range: 7-bit weights, for x86 CPUs without VNNI, whose 16-bit accumulators saturate at U8S8.
+        op_types: ONNX operators that are quantized; every other stays float.
+        constant_weights_only: leave a MatMul of two activations (attention scores) in float.
+        outlier_ratio: static only. An activation whose largest magnitude is more than this many times its
+            standard deviation (its crest factor) gets its range at run time instead, since one static scale
+            would spend most of its steps on the outliers.
+        block_size: weights that share a scale in ``w4`` and ``w8``.
+        mask_value: attention masks below this, such as a dtype's minimum, are raised to it where a
+            quantized tensor or float16 would otherwise have to span them; 0 leaves them.
+    """
+
+    activation_type: Literal["uint8", "int8"]
+    weight_type: Literal["int8", "uint8"] = "int8"
+    per_channel: bool
+    reduce_range: bool = False
+    op_types: tuple[str, ...]
+    constant_weights_only: bool = True
+    outlier_ratio: Ratio
+    block_size: Literal[16, 32, 64, 128] = 32
+    mask_value: Annotated[float, msgspec.Meta(le=0)] = 0.0
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How static activation ranges are found.
+
+    Attributes:
+        method: ``minmax``; ``percentile``, which clips to a share of the values; or ``mse``, which picks the
+            range with the least squared quantization error over a histogram.
+        percentile: the share that ``percentile`` keeps, in percent.
+        bins: histogram bins for ``percentile`` and ``mse``.
+        minimum_samples: fewer than this is refused.
+    """
+
+    method: Literal["minmax", "percentile", "mse"]
+    percentile: Annotated[float, msgspec.Meta(gt=50, le=100)] = 99.99
+    bins: Annotated[int, msgspec.Meta(ge=128)] = 2048
+    minimum_samples: Count
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What verification holds a bundle to. A limit that is None is reported and not judged.
+
+    Attributes:
+        size_ratio: artifact bytes over the source's float32 parameter bytes, at most.
+        artifact_bytes: at most, in bytes.
+        accuracy_drop: reference accuracy minus measured, as a share (0.005 is half a point), at most.
+        agreement: share of predictions equal to the float32 source's, at least.
+        cosine_min: least cosine similarity of an output to the float32 source's, at least.
+        latency_ratio: median latency over float32's, same format and runtime, timed in turn, at most.
+        peak_memory: resident bytes of the runner process, at most.
+    """
+
+    size_ratio: Ratio | None = None
+    artifact_bytes: Count | None = None
+    accuracy_drop: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
+    agreement: Share | None = None
+    cosine_min: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
+    latency_ratio: Ratio | None = None
+    peak_memory: Count | None = None
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How latency is taken: batch 1, the model and its float32 form run in turn.
+
+    Attributes:
+        length: text models are timed on a sequence of this many tokens.
+        pairs: timed pairs, after ``warmup`` untimed ones.
+        threads: intra-op threads of the runtime.
+    """
+
+    length: Count = 64
+    pairs: Count = 60
+    warmup: Count = 8
+    threads: Count = 1
+
+
+class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A different precision for some nodes. Later overrides win.
+
+    Attributes:
+        precision: ``fp32`` leaves the nodes float; ``w8a8-dynamic`` and ``w8a8`` as their names say.
+        op_type: matches nodes of this ONNX operator.
+        name: a regular expression searched in the node's name. With both, both must match.
+    """
+
+    precision: Literal["fp32", "w8a8-dynamic", "w8a8"]
+    op_type: str | None = None
+    name: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides what an export produces and what it is held to."""
+
+    precision: Precision
+    quantization: Quantization
+    calibration: Calibration
+    limits: Limits = Limits()
+    timing: Timing = Timing()
+    overrides: tuple[Override, ...] = ()
+    golden_samples: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
