@@ -1,0 +1,168 @@
+"""What verification found, and nothing about how it is shown. ``report.json`` is a Report, field by field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeexport.errors import BundleError
+
+SCHEMA_VERSION = 1
+Verdict = Literal["pass", "fail", "not run"]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison of a measured value with a limit.
+
+    Attributes:
+        name: begins with ``size_ratio``, ``artifact_bytes``, ``accuracy_drop``, ``agreement``, ``cosine_min``,
+            ``latency_ratio``, ``peak_memory`` or ``run``.
+        measured: None where it was not run.
+        limit: None where the value is reported and not judged.
+        unit: ``ratio``, ``bytes``, ``share`` or ``""``.
+        where: the device and runtime, or the part of the bundle.
+        note: why it was not run, or the log of a failed run.
+    """
+
+    name: str
+    measured: float | None
+    limit: float | None
+    unit: str
+    verdict: Verdict
+    where: str
+    note: str = ""
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """Distance of the outputs to the float32 source's, over ``samples`` samples.
+
+    Attributes:
+        cosine_mean, cosine_min: of the flattened outputs of each sample.
+        max_abs: largest absolute difference of any element.
+        snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where they are equal.
+        agreement: share of samples with the same arg max; None where the task has no classes.
+        unlike: how many samples that is not; None likewise.
+        over: ``evaluation`` or ``golden``.
+    """
+
+    cosine_mean: float
+    cosine_min: float
+    max_abs: float
+    snr_db: float | None
+    agreement: float | None
+    unlike: int | None
+    samples: int
+    over: Literal["evaluation", "golden"]
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """The task's metric on the evaluation set, and the float32 source's on the same samples."""
+
+    metric: str
+    value: float
+    reference: float
+    samples: int
+    higher_is_better: bool = True
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds a sample at batch 1, timed in turn with the float32 model of the same format."""
+
+    p50: float
+    p90: float
+    float32_p50: float
+    float32_p90: float
+    count: int
+    threads: int
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One runtime on one device.
+
+    Attributes:
+        evidence: ``measured`` (that runtime on that hardware), ``emulated`` (that runtime under an emulated CPU) or
+            ``estimated`` (a cost model).
+        error: why there are no figures, with the end of the log.
+    """
+
+    runtime: str
+    runtime_version: str
+    device: str
+    machine: str
+    cpu: str
+    evidence: Literal["measured", "emulated", "estimated"]
+    parity: Parity | None = None
+    accuracy: Accuracy | None = None
+    latency_ms: Latency | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of the artifact that hold tensors of one dtype for one kind of operator."""
+
+    name: str
+    bytes: int
+    dtype: str
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of the artifact, and where they sit; the components add up to ``artifact_bytes``."""
+
+    artifact_bytes: int
+    source_float32_bytes: int
+    ratio: float
+    components: tuple[Component, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that verification found out about one bundle.
+
+    Attributes:
+        verdict: ``fail`` if a check failed, else ``incomplete`` if one with a limit was not run, else ``pass``.
+        evaluation: SHA-256 of the evaluation set, or None.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    target: str
+    model: str
+    precision: str
+    verdict: Literal["pass", "fail", "incomplete"]
+    size: Size
+    runs: tuple[Run, ...]
+    checks: tuple[Check, ...]
+    evaluation: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read what :meth:`write` wrote; unknown fields of later versions are passed over.
+
+        Raises:
+            BundleError: the file is missing or is no report.
+        """
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except FileNotFoundError as error:
+            raise BundleError(f"{path} is missing", "`edgeexport verify BUNDLE` writes it.") from error
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise BundleError(f"{path} is no report: {error}") from error
+
+
+def overall(checks: tuple[Check, ...]) -> Literal["pass", "fail", "incomplete"]:
+    """The verdict that follows from the checks."""
+    verdicts = {check.verdict for check in checks}
+    if "fail" in verdicts:
+        return "fail"
+    return "incomplete" if "not run" in verdicts else "pass"

@@ -1,0 +1,119 @@
+"""Source: the float32 model that everything else is compared with."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgeexport.errors import ModelError
+from edgeexport.preprocess import Preprocess
+from edgeexport.signature import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Task = Literal["classification", "embedding", "generic"]
+"""``classification``: the first output holds one score a class, last axis; ``embedding``: it holds one vector a
+sample, compared by cosine; ``generic``: outputs are compared as numbers and there is no task metric."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about a source.
+
+    Attributes:
+        trust_remote_code: let a Transformers folder run Python code of its own.
+        inputs: an ``.npz`` with one example, for sources that do not say what they take.
+        dynamic_batch: whether a torch source is exported with a dynamic first axis.
+    """
+
+    trust_remote_code: bool = False
+    example: Path | None = None
+
+
+class Source(abc.ABC):
+    """A model to export. Opening one is cheap; weights are loaded when a property needs them.
+
+    Attributes:
+        name: for reports.
+        preprocess: from raw samples to the model's inputs.
+        assets: the folder that holds the files ``preprocess`` names, or None.
+        task: what the outputs mean.
+        labels: class names by index, or None.
+    """
+
+    name: str
+    preprocess: Preprocess
+    assets: Path | None
+    task: Task
+    labels: tuple[str, ...] | None
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that decides the outputs: weights, configuration, code."""
+
+    @property
+    @abc.abstractmethod
+    def signature(self) -> Signature:
+        """Inputs and outputs, with named dynamic dimensions."""
+
+    @property
+    @abc.abstractmethod
+    def float32_bytes(self) -> int:
+        """Four bytes for every unique parameter and floating-point buffer; tied weights count once."""
+
+    @abc.abstractmethod
+    def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The float32 outputs for one sample, by output name."""
+
+    @abc.abstractmethod
+    def write_onnx(self, path: Path) -> None:
+        """Write the model as float32 ONNX, with the names of :attr:`signature`.
+
+        Raises:
+            ConversionError: the exporter cannot.
+        """
+
+    def module(self) -> torch.nn.Module:
+        """The model as a torch module that takes the signature's inputs in order and returns a tuple of outputs.
+
+        Raises:
+            ModelError: this kind of source has none.
+        """
+        raise ModelError(f"{self.name} cannot be had as a torch module")
+
+
+@dataclass
+class TorchReference:
+    """Runs a torch module on named arrays; what the torch-based sources share."""
+
+    module: torch.nn.Module
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    threads: int | None = field(default=None)
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One sample through the module, without gradients."""
+        import torch
+
+        with torch.inference_mode():
+            outputs = self.module(*(torch.from_numpy(feeds[name].copy()) for name in self.input_names))
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
+        return {
+            name: output.float().numpy() if output.is_floating_point() else output.numpy()
+            for name, output in zip(self.output_names, outputs, strict=True)
+        }
+
+
+def float32_bytes(module: torch.nn.Module) -> int:
+    """Bytes of a module's parameters and floating-point buffers in float32; a tied tensor counts once."""
+    seen = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            seen[(tensor.data_ptr(), tensor.numel())] = tensor.numel()
+    return 4 * sum(seen.values())

@@ -1,0 +1,136 @@
+"""Existing ``.onnx`` files. No torch is needed: the float32 reference is ONNX Runtime on the file itself."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeexport.artifact import file_digest
+from edgeexport.errors import ModelError
+from edgeexport.preprocess import ArraysPreprocess, Preprocess
+from edgeexport.signature import Signature, TensorSpec
+from edgeexport.source import Source, SourceOptions, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def accepts(model: str) -> bool:
+    """A path that ends in ``.onnx``."""
+    return Path(model).suffix == ".onnx"
+
+
+def open_source(model: str, options: SourceOptions) -> OnnxSource:
+    """Open an ``.onnx`` file.
+
+    Raises:
+        ModelError: there is none, or it is not a float ONNX model.
+    """
+    del options
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"no ONNX file at {path}")
+    return OnnxSource(path)
+
+
+class OnnxSource(Source):
+    """A float32 ONNX model."""
+
+    task: Task = "generic"
+    labels = None
+    assets = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = path.stem
+        self.preprocess: Preprocess = ArraysPreprocess()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the file and of its external data."""
+        digest = hashlib.sha256(file_digest(self._path).encode())
+        for name in sorted(self._external_files()):
+            digest.update(f"{name}\0{file_digest(self._path.parent / name)}\0".encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """As the graph declares it."""
+        from onnx import helper
+
+        def spec(value: Any) -> TensorSpec:
+            tensor = value.type.tensor_type
+            dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+            shape = tuple(
+                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
+                for axis, dim in enumerate(tensor.shape.dim)
+            )
+            return TensorSpec(value.name, str(dtype), shape)
+
+        graph = self._model.graph
+        constants = {tensor.name for tensor in graph.initializer}
+        return Signature(
+            tuple(spec(value) for value in graph.input if value.name not in constants),
+            tuple(spec(value) for value in graph.output),
+        )
+
+    @cached_property
+    def float32_bytes(self) -> int:
+        """Four bytes for every floating-point element of the initializers."""
+        from onnx import TensorProto
+
+        floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+        return 4 * sum(
+            math.prod(tensor.dims) for tensor in self._model.graph.initializer if tensor.data_type in floats
+        )
+
+    def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See :class:`Source`."""
+        names = [spec.name for spec in self.signature.outputs]
+        return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+
+    def write_onnx(self, path: Path) -> None:
+        """Copy the model, with its external data drawn in."""
+        import onnx
+
+        onnx.save(onnx.load(str(self._path)), str(path))
+
+    @cached_property
+    def _model(self) -> Any:
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        try:
+            model = onnx.load(str(self._path), load_external_data=False)
+        except DecodeError as error:
+            raise ModelError(f"{self._path} is not an ONNX model: {error}") from error
+        if not model.graph.output:
+            raise ModelError(f"{self._path} is not an ONNX model: it has no outputs")
+        quantized = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv"}
+        found = sorted(quantized & {node.op_type for node in model.graph.node})
+        if found:
+            raise ModelError(
+                f"{self._path} is quantized already (it has {found[0]})", "Give the float32 model it came from."
+            )
+        return model
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(str(self._path), providers=["CPUExecutionProvider"])
+
+    def _external_files(self) -> set[str]:
+        names = set()
+        for tensor in self._model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    names.add(str(entry.value))
+        for name in names:
+            inside = (self._path.parent / name).resolve().is_relative_to(self._path.parent.resolve())
+            if not inside:
+                raise ModelError(f"{self._path} names external data outside its folder: {name}")
+        return names

@@ -1,0 +1,248 @@
+"""Torch models: ``package.module:factory`` for a module, and exported programs (``.pt2``)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+import sysconfig
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeexport.artifact import file_digest
+from edgeexport.errors import ConversionError, ModelError
+from edgeexport.preprocess import ArraysPreprocess, Preprocess
+from edgeexport.signature import Signature, TensorSpec
+from edgeexport.source import Source, SourceOptions, Task, TorchReference, float32_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_OPSET = 18
+
+
+def accepts(model: str) -> bool:
+    """``package.module:factory``, or a file torch writes."""
+    return _FACTORY.fullmatch(model) is not None or Path(model).suffix in {".pt2", *_PICKLES}
+
+
+def open_source(model: str, options: SourceOptions) -> TorchSource:
+    """Import a factory and call it, or load an exported program.
+
+    A factory takes no arguments and returns a ``torch.nn.Module`` with the attributes
+    ``example_inputs`` (a dict of tensors by name, first axis the batch, as keywords of ``forward``) and, where wanted,
+    ``dynamic_axes`` (``{"input": {0: "batch"}}``; default: the first axis of every input), ``output_names``,
+    ``labels``, ``task`` and ``preprocess`` (see :mod:`edgeexport.preprocess`).
+
+    Raises:
+        ModelError: it cannot be imported, returns something else, or is a pickle.
+    """
+    path = Path(model)
+    if path.suffix in _PICKLES and _FACTORY.fullmatch(model) is None:
+        raise ModelError(
+            f"{model} is a torch pickle, which may run code when loaded and holds no model structure",
+            "Give package.module:factory, where the factory loads it with "
+            "torch.load(..., weights_only=True), or save an exported program (.pt2).",
+        )
+    if path.suffix == ".pt2":
+        return TorchSource(_load_program(path), path.stem, file_digest(path))
+    return TorchSource(*_call_factory(model))
+
+
+class TorchSource(Source):
+    """A torch module with example inputs."""
+
+    def __init__(self, module: Any, name: str, code_digest: str) -> None:
+        self.name = name
+        self._module = module.eval()
+        self._code_digest = code_digest
+        self._example: dict[str, torch.Tensor] = dict(module.example_inputs)
+        self._axes: Mapping[str, Mapping[int, str]] = getattr(
+            module, "dynamic_axes", {key: {0: "batch"} for key in self._example}
+        )
+        labels = getattr(module, "labels", None)
+        self.labels = tuple(map(str, labels)) if labels else None
+        self.task: Task = getattr(module, "task", "classification" if labels else "generic")
+        self.preprocess: Preprocess = getattr(module, "preprocess", ArraysPreprocess())
+        self.assets = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights, and over the factory's own code or the program's file."""
+        digest = hashlib.sha256(self._code_digest.encode())
+        for name, tensor in sorted(self._module.state_dict().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
+            digest.update(values.flatten().view(_bytes_type()).numpy().tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """From the example inputs and one forward on them."""
+        example = {key: tensor.numpy() for key, tensor in self._example.items()}
+        outputs = self.reference(example)
+        batch = next(iter(self._axes.values()), {}).get(0)
+        return Signature(
+            tuple(_spec(key, array, self._axes.get(key, {})) for key, array in example.items()),
+            tuple(_spec(key, array, {0: batch} if batch else {}) for key, array in outputs.items()),
+        )
+
+    @cached_property
+    def float32_bytes(self) -> int:
+        """See :class:`Source`."""
+        return float32_bytes(self._module)
+
+    def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See :class:`Source`."""
+        return TorchReference(self._module, tuple(self._example), self._output_names)(feeds)
+
+    def module(self) -> torch.nn.Module:
+        """See :class:`Source`."""
+        module: torch.nn.Module = self._module
+        return module
+
+    def write_onnx(self, path: Path) -> None:
+        """Export by ``torch.onnx.export(dynamo=True)``, with the dynamic axes that the module names."""
+        import warnings
+
+        import torch
+
+        shapes = tuple(self._dynamic_shape(key) for key in self._example)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                program = torch.onnx.export(
+                    self._module,
+                    tuple(self._example.values()),
+                    dynamo=True,
+                    opset_version=_OPSET,
+                    input_names=list(self._example),
+                    output_names=list(self._output_names),
+                    dynamic_shapes=shapes,
+                    verbose=False,
+                )
+                if program is None:
+                    raise RuntimeError("the exporter returned nothing")
+                program.save(str(path))
+            except Exception as error:
+                raise ConversionError(
+                    f"exporting {self.name} to ONNX failed: {type(error).__name__}: "
+                    f"{str(error).strip().splitlines()[0]}",
+                    "Check that the module is exportable: torch.export.export(module, inputs).",
+                ) from error
+
+    @cached_property
+    def _output_names(self) -> tuple[str, ...]:
+        import torch
+
+        named = getattr(self._module, "output_names", None)
+        if named:
+            return tuple(named)
+        with torch.inference_mode():
+            outputs = self._module(*self._example.values())
+        count = 1 if isinstance(outputs, torch.Tensor) else len(outputs)
+        return ("output",) if count == 1 else tuple(f"output_{number}" for number in range(count))
+
+    def _dynamic_shape(self, key: str) -> dict[int, Any]:
+        import torch
+
+        return {axis: torch.export.Dim.DYNAMIC for axis in self._axes.get(key, {})}
+
+
+def _load_program(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise ModelError(f"no exported program at {path}")
+    try:
+        program = torch.export.load(path)
+    except (RuntimeError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
+        raise ModelError(
+            f"{path} is not an exported program that this torch reads: {str(error).splitlines()[0]}",
+            "torch.export.save(torch.export.export(module, inputs), PATH) writes one.",
+        ) from error
+    arguments, keywords = program.example_inputs or ((), {})
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    module: Any = program.module()
+    if keywords or len(arguments) != len(names):
+        raise ModelError(
+            f"{path} takes keyword or nested inputs, or carries no example inputs",
+            "Export it with positional tensors.",
+        )
+    module.example_inputs = dict(zip(names, arguments, strict=True))
+    dynamic = _dynamic_axes(program)
+    module.dynamic_axes = {name: dynamic.get(name, {}) for name in names}
+    module.eval = lambda: module  # exported programs are frozen in the mode they were exported in
+    return module
+
+
+def _dynamic_axes(program: Any) -> dict[str, dict[int, str]]:
+    axes: dict[str, dict[int, str]] = {}
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and hasattr(value, "shape"):
+            axes[node.name] = {
+                axis: f"dim_{length}" if axis else "batch"
+                for axis, length in enumerate(value.shape)
+                if not isinstance(length, int)
+            }
+    return axes
+
+
+def _call_factory(model: str) -> tuple[Any, str, str]:
+    module_name, _, factory_name = model.partition(":")
+    before = set(sys.modules)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"'{model}' cannot be imported: {error}",
+            "Run where the package can be imported, and give it as package.module:factory.",
+        ) from error
+    import torch
+
+    module = factory()
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"'{model}' returned {type(module).__name__}, not a torch.nn.Module")
+    example = getattr(module, "example_inputs", None)
+    if not isinstance(example, dict) or not example:
+        raise ModelError(
+            f"'{model}': the module has no 'example_inputs'",
+            "Set module.example_inputs = {'input name': tensor of one sample, batch axis first}.",
+        )
+    return module, factory_name, _code_digest(module_name, before)
+
+
+def _code_digest(module_name: str, before: set[str]) -> str:
+    """SHA-256 over the user's source files that the factory's import brought in: a changed forward is a changed
+    model even where the weights are the same."""
+    library = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
+    digest = hashlib.sha256()
+    for name in sorted((set(sys.modules) - before) | {module_name}):
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or not file.endswith(".py"):
+            continue
+        path = Path(file).resolve()
+        if not any(path.is_relative_to(folder) for folder in library):
+            digest.update(f"{name}\0{file_digest(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def _bytes_type() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _spec(name: str, array: np.ndarray, axes: Mapping[int, str]) -> TensorSpec:
+    shape = tuple(axes.get(axis, length) for axis, length in enumerate(array.shape))
+    return TensorSpec(name, str(array.dtype), shape)

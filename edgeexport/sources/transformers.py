@@ -1,0 +1,339 @@
+"""Transformers models: a local folder, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeexport.artifact import file_digest
+from edgeexport.errors import ConversionError, ModelError
+from edgeexport.preprocess import ArraysPreprocess, ImagePreprocess, Preprocess, tokenizer_from_folder
+from edgeexport.signature import Signature, TensorSpec
+from edgeexport.source import Source, SourceOptions, Task, TorchReference, float32_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.bin")
+_OPSET = 18
+
+
+class _Kind:
+    """What an architecture's class name says: which auto class loads it, optimum's task, and our task."""
+
+    def __init__(self, suffix: str, loader: str, export_task: str, task: Task) -> None:
+        self.suffix, self.loader, self.export_task, self.task = suffix, loader, export_task, task
+
+
+_KINDS = (
+    _Kind(
+        "ForSequenceClassification",
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        "classification",
+    ),
+    _Kind(
+        "ForImageClassification", "AutoModelForImageClassification", "image-classification", "classification"
+    ),
+    _Kind("ForCausalLM", "AutoModelForCausalLM", "text-generation", "generic"),
+    _Kind("LMHeadModel", "AutoModelForCausalLM", "text-generation", "generic"),
+    _Kind("Model", "AutoModel", "feature-extraction", "generic"),
+)
+
+
+def accepts(model: str) -> bool:
+    """A folder, or ``organisation/name`` where no such path exists."""
+    return Path(model).is_dir() or (not Path(model).exists() and _HUB_ID.fullmatch(model) is not None)
+
+
+def open_source(model: str, options: SourceOptions) -> TransformersSource:
+    """Open a local folder, or download a hub id into the hub's own cache.
+
+    Raises:
+        ModelError: not a model folder, an unsupported architecture, or weights only as a pickle that would execute.
+    """
+    folder = Path(model)
+    return TransformersSource(folder if folder.is_dir() else _download(model), options)
+
+
+class TransformersSource(Source):
+    """A model folder with ``config.json`` and weights."""
+
+    def __init__(self, folder: Path, options: SourceOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._config = _read_config(folder)
+        self._kind = _kind_of(self._config, folder)
+        self._check_weights()
+        self._check_code()
+        self._pooling = _read_pooling(folder)
+        self.name = folder.resolve().name
+        self.task = "embedding" if self._pooling else self._kind.task
+        self.labels = self._read_labels()
+        self.preprocess, self.assets = self._open_preprocess()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and contents of every file that decides the model or its preprocessing."""
+        digest = hashlib.sha256()
+        paths = {path for pattern in _FILES for path in self._folder.glob(pattern)}
+        if self._pooling is not None:
+            paths.update(self._folder.glob("*/config.json"))
+        for path in sorted(paths):
+            digest.update(f"{path.relative_to(self._folder)}\0{file_digest(path)}\0".encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """As optimum exports it; found by one small forward."""
+        config = self._export_config
+        dummies = {
+            name: tensor.numpy() for name, tensor in config.generate_dummy_inputs(framework="pt").items()
+        }
+        names = tuple(config.inputs)
+        outputs = TorchReference(self.module(), names, tuple(config.outputs))(dummies)
+        return Signature(
+            tuple(_spec(name, dummies[name], config.inputs[name]) for name in names),
+            tuple(_spec(name, outputs[name], config.outputs[name]) for name in config.outputs),
+        )
+
+    @cached_property
+    def float32_bytes(self) -> int:
+        """See :class:`Source`."""
+        return float32_bytes(self._model)
+
+    def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See :class:`Source`."""
+        return self._reference(feeds)
+
+    def module(self) -> torch.nn.Module:
+        """See :class:`Source`."""
+        import torch
+
+        class Positional(torch.nn.Module):
+            """Arrays in order instead of keywords, a tuple instead of a ModelOutput."""
+
+            def __init__(self, model: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+                super().__init__()
+                self.model, self.inputs, self.outputs = model, inputs, outputs
+
+            def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                result = self.model(**dict(zip(self.inputs, arrays, strict=True)))
+                return tuple(result[name] for name in self.outputs)
+
+        config = self._export_config
+        return Positional(self._model, tuple(config.inputs), tuple(config.outputs)).eval()
+
+    def write_onnx(self, path: Path) -> None:
+        """Export by optimum's exporter, at its opset for the architecture, with dynamic batch and sequence."""
+        import warnings
+
+        from optimum.exporters.onnx.convert import export
+
+        config = self._export_config
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                export(self._model, config, path, opset=max(_OPSET, config.DEFAULT_ONNX_OPSET))
+            except Exception as error:
+                raise ConversionError(
+                    f"exporting {self.name} to ONNX failed: {type(error).__name__}: {error}"
+                ) from error
+
+    @cached_property
+    def _reference(self) -> TorchReference:
+        config = self._export_config
+        return TorchReference(self.module(), tuple(config.inputs), tuple(config.outputs))
+
+    @cached_property
+    def _model(self) -> Any:
+        import pickle
+
+        import torch
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        loader = getattr(transformers, self._kind.loader)
+        try:
+            model = loader.from_pretrained(
+                self._folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                weights_only=True,
+                trust_remote_code=self._options.trust_remote_code,
+            )
+        except pickle.UnpicklingError as error:
+            raise _unsafe(self._folder) from error
+        except Exception as error:
+            if "weights_only" in str(error) or "Unsupported global" in str(error):
+                raise _unsafe(self._folder) from error
+            raise ModelError(
+                f"{self._folder} cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+                "Check that config.json and the weights belong together.",
+            ) from error
+        model.eval()
+        model.requires_grad_(False)
+        if self._pooling is not None:
+            _pool_in_forward(model, self._pooling)
+        return model
+
+    @cached_property
+    def _export_config(self) -> Any:
+        from optimum.exporters.tasks import TasksManager
+
+        import optimum.exporters.onnx.model_configs  # noqa: F401  registers the architectures
+
+        try:
+            constructor = TasksManager.get_exporter_config_constructor(
+                "onnx", model=self._model, task=self._kind.export_task, library_name="transformers"
+            )
+        except (KeyError, ValueError) as error:
+            raise ModelError(
+                f"{self.name}: optimum exports no '{self._config.get('model_type')}' for "
+                f"{self._kind.export_task}",
+                "Wrap the model in a torch module and give it as package.module:factory.",
+            ) from error
+        config = constructor(self._model.config)
+        if self._pooling is not None:
+            outputs = {"sentence_embedding": {0: "batch_size"}}
+            config.__class__ = type(
+                config.__class__.__name__, (config.__class__,), {"outputs": property(lambda _self: outputs)}
+            )
+        return config
+
+    def _open_preprocess(self) -> tuple[Preprocess, Path | None]:
+        processor = self._folder / "preprocessor_config.json"
+        if processor.is_file():
+            return ImagePreprocess.from_config(json.loads(processor.read_text())), None
+        if (self._folder / "tokenizer.json").is_file() or (self._folder / "tokenizer_config.json").is_file():
+            preprocess, file = tokenizer_from_folder(self._folder)
+            return preprocess, file.parent
+        return ArraysPreprocess(), None
+
+    def _read_labels(self) -> tuple[str, ...] | None:
+        names = self._config.get("id2label")
+        if self.task != "classification" or not names:
+            return None
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+
+    def _check_weights(self) -> None:
+        if not any(any(self._folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
+            raise ModelError(
+                f"{self._folder} holds no weights",
+                "Put model.safetensors there; model.save_pretrained(FOLDER) writes it.",
+            )
+
+    def _check_code(self) -> None:
+        if "auto_map" in self._config and not self._options.trust_remote_code:
+            raise ModelError(
+                f"{self._folder} needs Python code of its own to load",
+                "Read that code; then allow it with --trust-remote-code.",
+            )
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=[p for p in _FILES if p != "*.bin"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"no model folder at '{model}', and it could not be fetched as a hub id: {type(error).__name__}",
+            "Give the path of a local folder, or check the id and the network.",
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} is no Transformers folder: it has no config.json",
+            "model.save_pretrained(FOLDER) writes config.json and the weights.",
+        )
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    return config
+
+
+def _kind_of(config: Mapping[str, Any], folder: Path) -> _Kind:
+    architecture = (config.get("architectures") or [""])[0]
+    for kind in _KINDS:
+        if architecture.endswith(kind.suffix):
+            return kind
+    raise ModelError(
+        f"{folder}: architecture '{architecture}' is not supported",
+        "Supported: sequence and image classification, base encoders with or without pooling, and causal "
+        "language models without a cache. Wrap others as package.module:factory.",
+    )
+
+
+def _unsafe(folder: Path) -> ModelError:
+    return ModelError(
+        f"{folder}: the weights are a pickle that would run code when loaded; it was not loaded",
+        "Load it where you trust it and save it again with model.save_pretrained(FOLDER), as safetensors.",
+    )
+
+
+def _read_pooling(folder: Path) -> dict[str, Any] | None:
+    """Sentence-transformers' pooling, or None where the folder has none.
+
+    Raises:
+        ModelError: a module or pooling mode that is not implemented; nothing is left out silently.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None
+    pooling: dict[str, Any] = {"normalize": False}
+    for module in json.loads(path.read_text()):
+        kind = module["type"].rpartition(".")[2]
+        if kind == "Pooling":
+            config = json.loads((folder / module["path"] / "config.json").read_text())
+            modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
+            pooling["mode"] = modes[0] if len(modes) == 1 else ", ".join(modes)
+        elif kind == "Normalize":
+            pooling["normalize"] = True
+        elif kind != "Transformer":
+            raise ModelError(f"{folder}: the sentence-transformers module '{kind}' is not supported")
+    if pooling.get("mode") not in {"pooling_mode_mean_tokens", "pooling_mode_cls_token"}:
+        raise ModelError(
+            f"{folder}: pooling {pooling.get('mode')!r} is not supported",
+            "Supported: mean of tokens, or the first (CLS) token.",
+        )
+    return pooling
+
+
+def _pool_in_forward(model: Any, pooling: Mapping[str, Any]) -> None:
+    """Make the model's forward give one vector a sentence, as sentence-transformers' modules would."""
+    import functools
+
+    import torch
+
+    encode = model.forward
+
+    @functools.wraps(encode)
+    def forward(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+        hidden = encode(*arguments, **named)["last_hidden_state"]
+        if pooling["mode"] == "pooling_mode_cls_token":
+            vector = hidden[:, 0]
+        else:
+            mask = named["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            vector = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+        if pooling["normalize"]:
+            vector = torch.nn.functional.normalize(vector, p=2.0, dim=1)
+        return {"sentence_embedding": vector}
+
+    model.forward = forward
+
+
+def _spec(name: str, array: np.ndarray, axes: Mapping[int, str]) -> TensorSpec:
+    shape = tuple(axes.get(axis, length) for axis, length in enumerate(array.shape))
+    return TensorSpec(name, str(array.dtype), shape)

@@ -1,0 +1,121 @@
+"""The task's metric, for the runtime and for the float32 source over the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from edgeexport.errors import SamplesError
+from edgeexport.results import Accuracy
+from edgeexport.samples import Sample
+from edgeexport.verify.parity import cosine
+
+
+class Meter(Protocol):
+    """Gathers one metric over samples."""
+
+    def add(
+        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
+    ) -> None:
+        """Count one sample."""
+
+    def result(self) -> Accuracy | None:
+        """The metric so far; None where the task has none."""
+
+
+class ClassMeter:
+    """Top-1 accuracy: share of samples whose highest score is the label's."""
+
+    def __init__(self, labels: tuple[str, ...] | None) -> None:
+        self._index = {name: number for number, name in enumerate(labels or ())}
+        self._samples = self._right = self._reference_right = 0
+
+    def add(
+        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
+    ) -> None:
+        """See :class:`Meter`. The label is a class index, or a class name of the model."""
+        first = next(iter(reference))
+        label = class_index(sample, self._index, reference[first].shape[-1])
+        self._samples += 1
+        self._right += int(np.nan_to_num(output[first], nan=-np.inf).argmax()) == label
+        self._reference_right += int(reference[first].argmax()) == label
+
+    def result(self) -> Accuracy | None:
+        """See :class:`Meter`."""
+        return Accuracy(
+            metric="accuracy",
+            value=self._right / self._samples,
+            reference=self._reference_right / self._samples,
+            samples=self._samples,
+        )
+
+
+class CosineMeter:
+    """Mean cosine similarity of an embedding to the float32 source's."""
+
+    def __init__(self, labels: tuple[str, ...] | None) -> None:
+        del labels
+        self._samples, self._sum = 0, 0.0
+
+    def add(
+        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
+    ) -> None:
+        """See :class:`Meter`."""
+        del sample
+        first = next(iter(reference))
+        self._samples += 1
+        self._sum += cosine(reference[first].ravel().astype(np.float64), output[first].ravel().astype(np.float64))
+
+    def result(self) -> Accuracy | None:
+        """See :class:`Meter`."""
+        return Accuracy(
+            metric="cosine", value=self._sum / self._samples, reference=1.0, samples=self._samples
+        )
+
+
+class NoMeter:
+    """For tasks without a metric of their own."""
+
+    def __init__(self, labels: tuple[str, ...] | None) -> None:
+        del labels
+
+    def add(
+        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
+    ) -> None:
+        """Nothing is counted."""
+
+    def result(self) -> Accuracy | None:
+        """There is no metric."""
+        return None
+
+
+METERS: dict[str, type[ClassMeter] | type[CosineMeter] | type[NoMeter]] = {
+    "classification": ClassMeter,
+    "embedding": CosineMeter,
+    "generic": NoMeter,
+}
+
+
+def class_index(sample: Sample, names: Mapping[str, int], classes: int) -> int:
+    """The class index of a sample's label.
+
+    Raises:
+        SamplesError: there is no label, or the model has no such class.
+    """
+    label = sample.label
+    if isinstance(label, str):
+        if label in names:
+            return names[label]
+        if not label.isdecimal():
+            raise SamplesError(
+                f"{sample.name}: the model has no class '{label}'",
+                f"Its classes: {', '.join(list(names)[:20]) or f'0 to {classes - 1}'}.",
+            )
+        label = int(label)
+    if label is None:
+        raise SamplesError(f"{sample.name} has no label", "An evaluation set needs one for every sample.")
+    if label != int(label) or not 0 <= int(label) < classes:
+        raise SamplesError(f"{sample.name}: label {label} is not one of the model's {classes} classes")
+    return int(label)

@@ -1,0 +1,76 @@
+"""Measured values against the target's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgeexport.results import Check, Run, Size
+from edgeexport.settings import Limits
+
+
+def judge(
+    name: str,
+    measured: float | None,
+    limit: float | None,
+    unit: str,
+    where: str,
+    *,
+    at_least: bool = False,
+    note: str = "",
+) -> Check:
+    """One check. Without a limit a measured value passes; with a limit and no value it is not run."""
+    if measured is None:
+        return Check(
+            name=name, measured=None, limit=limit, unit=unit, verdict="not run", where=where, note=note
+        )
+    kept = limit is None or (measured >= limit if at_least else measured <= limit)
+    verdict = "pass" if kept else "fail"
+    return Check(
+        name=name, measured=measured, limit=limit, unit=unit, verdict=verdict, where=where, note=note
+    )
+
+
+def size_checks(size: Size, limits: Limits) -> Iterator[Check]:
+    """The artifact's bytes, alone and against the source's."""
+    yield judge("size_ratio", size.ratio, limits.size_ratio, "ratio", "artifact")
+    if limits.artifact_bytes is not None:
+        yield judge("artifact_bytes", size.artifact_bytes, limits.artifact_bytes, "bytes", "artifact")
+
+
+def run_checks(run: Run, limits: Limits, *, expect_accuracy: bool, expect_latency: bool) -> Iterator[Check]:
+    """Every check that one run answers.
+
+    Args:
+        run: what a runtime did on a device; a failed one gives a single failed check with its log.
+        limits: the target's.
+        expect_accuracy: an evaluation set was given, or the target limits the drop and one was missing.
+        expect_latency: the device's times mean something.
+    """
+    where = f"{run.runtime} on {run.device}"
+    if run.error is not None:
+        yield Check(
+            name="run", measured=None, limit=None, unit="", verdict="fail", where=where, note=run.error
+        )
+        return
+    if run.parity is not None:
+        yield judge("cosine_min", run.parity.cosine_min, limits.cosine_min, "", where, at_least=True)
+        if run.parity.agreement is not None:
+            note = f"{run.parity.unlike} of {run.parity.samples} unlike float32"
+            yield judge(
+                "agreement", run.parity.agreement, limits.agreement, "share", where, at_least=True, note=note
+            )
+    if run.accuracy is not None:
+        drop = run.accuracy.reference - run.accuracy.value
+        drop = drop if run.accuracy.higher_is_better else -drop
+        yield judge("accuracy_drop", drop, limits.accuracy_drop, "share", where)
+    elif expect_accuracy and limits.accuracy_drop is not None:
+        note = "no labelled evaluation set was given (--evaluation)"
+        yield judge("accuracy_drop", None, limits.accuracy_drop, "share", where, note=note)
+    if run.latency_ms is not None:
+        ratio = run.latency_ms.p50 / run.latency_ms.float32_p50
+        yield judge("latency_ratio", ratio, limits.latency_ratio, "ratio", where)
+    elif expect_latency and limits.latency_ratio is not None:
+        note = "the float32 model of the same format is not here; export again to time both in turn"
+        yield judge("latency_ratio", None, limits.latency_ratio, "ratio", where, note=note)
+    if run.peak_memory_bytes is not None:
+        yield judge("peak_memory", run.peak_memory_bytes, limits.peak_memory, "bytes", where)
