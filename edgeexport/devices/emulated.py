@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,8 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import platformdirs
-
+from edgeexport.cache import cache_root
 from edgeexport.devices import _root
 from edgeexport.errors import DeviceError, MissingRequirement
 from edgeexport.job import RUNNER, DeviceInfo, Job, JobResult, Progress, run_command, write_job
@@ -150,9 +148,8 @@ def root_folder(architecture: str) -> Path:
     """Where the root of an architecture is; its name changes with everything that is put in."""
     cpus = {name: cpu_files(architecture, name) for name in _ARCHITECTURES[architecture].cpus}
     inside = json.dumps([_LAYOUT, _root.PACKAGES, _requirements(), cpus], sort_keys=True)
-    cache = os.environ.get("EDGEEXPORT_CACHE") or platformdirs.user_cache_dir("edgeexport")
     name = f"{architecture}-{hashlib.sha256(inside.encode()).hexdigest()[:12]}"
-    return Path(cache).expanduser().absolute() / "devices" / name
+    return cache_root().absolute() / "devices" / name
 
 
 def cpu_files(architecture: str, cpu: str) -> dict[str, str]:
