@@ -242,7 +242,7 @@ class CheckedFeeds:
             raise SamplesError(f"{self._samples.path}: no sample was read", "Give at least one.")
         if count < self._minimum:
             raise SamplesError(
-                f"{self._samples.path}: {count} samples, and calibration needs at least {self._minimum}",
+                f"{self._samples.path}: calibration needs at least {self._minimum} samples, and got {count}",
                 f"Add samples, or lower the bar knowingly with `--set calibration.minimum_samples={count}`.",
             )
 
