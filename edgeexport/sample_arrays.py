@@ -8,8 +8,6 @@ inflated as they are read. Pickles are never loaded: a file with object arrays w
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +60,9 @@ class _Array:
             for index in range(self.shape[0]):
                 yield whole[index : index + 1]
             return
+        import zipfile
+        import zlib
+
         assert self.member is not None
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
@@ -137,6 +138,9 @@ def _open_npy(path: Path) -> _Array:
 
 
 def _open_npz(path: Path) -> list[_Array]:
+    import zipfile
+    import zlib
+
     arrays = []
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
