@@ -58,11 +58,15 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """The task's metric on the evaluation set, and the float32 source's on the same samples."""
+    """The task's metric on the evaluation set, and the float32 source's on the same samples.
+
+    Attributes:
+        reference: None where the source's outputs on this set are not at hand.
+    """
 
     metric: str
     value: float
-    reference: float
+    reference: float | None
     samples: int
     higher_is_better: bool = True
 

@@ -32,9 +32,15 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         reduce_range: 7-bit weights, for x86 CPUs without VNNI, whose 16-bit accumulators saturate at U8S8.
         op_types: ONNX operators that are quantized; every other stays float.
         constant_weights_only: leave a MatMul of two activations (attention scores) in float.
-        outlier_ratio: static only. An activation whose largest magnitude is more than this many times its
-            standard deviation (its crest factor) gets its range at run time instead, since one static scale
-            would spend most of its steps on the outliers.
+        carried_op_types: static only. Operators such as Add and Clip that are quantized where everything they read
+            comes from quantized nodes, so that integers pass through them, and stay float elsewhere.
+        least_channels: a convolution of fewer input channels, such as one on RGB, stays float: kernels for it are
+            slower in int8, and its error passes through all the rest.
+        float_outputs: operators whose output is not quantized; the runtime then fuses the dequantization, and a
+            bias stays float.
+        smoothing: SmoothQuant's α (arXiv:2211.10438) for MatMul inputs with outlier channels, measured on the
+            calibration set; 0 is off. Without a calibration set nothing is smoothed, and the report says so.
+        smoothing_ratio: an input is smoothed where its largest channel exceeds its median channel by this factor.
         block_size: weights that share a scale in ``w4`` and ``w8``.
         mask_value: attention masks below this, such as a dtype's minimum, are raised to it where a
             quantized tensor or float16 would otherwise have to span them; 0 leaves them.
@@ -45,8 +51,12 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     per_channel: bool
     reduce_range: bool = False
     op_types: tuple[str, ...]
+    carried_op_types: tuple[str, ...] = ()
+    least_channels: Count = 1
+    float_outputs: tuple[str, ...] = ()
     constant_weights_only: bool = True
-    outlier_ratio: Ratio
+    smoothing: Share = 0.0
+    smoothing_ratio: Ratio = 3.0
     block_size: Literal[16, 32, 64, 128] = 32
     mask_value: Annotated[float, msgspec.Meta(le=0)] = 0.0
 

@@ -2,6 +2,8 @@
 
 import onnxruntime
 
+RUNTIME = "onnxruntime"
+
 
 class Model:
     """One session, sequential, with a fixed number of threads."""
@@ -26,4 +28,4 @@ def load(path, threads):
 
 def info():
     """Name and version for the report."""
-    return {"runtime": "onnxruntime", "version": onnxruntime.__version__}
+    return {"runtime": RUNTIME, "version": onnxruntime.__version__}

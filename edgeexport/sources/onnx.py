@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeexport.artifact import file_digest
 from edgeexport.errors import ModelError
+from edgeexport.onnx_file import load_onnx, read_signature
 from edgeexport.preprocess import ArraysPreprocess, Preprocess
-from edgeexport.signature import Signature, TensorSpec
+from edgeexport.signature import Signature
 from edgeexport.source import Source, SourceOptions, Task
 
 if TYPE_CHECKING:
@@ -59,23 +60,7 @@ class OnnxSource(Source):
     @cached_property
     def signature(self) -> Signature:
         """As the graph declares it."""
-        from onnx import helper
-
-        def spec(value: Any) -> TensorSpec:
-            tensor = value.type.tensor_type
-            dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-            shape = tuple(
-                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
-                for axis, dim in enumerate(tensor.shape.dim)
-            )
-            return TensorSpec(value.name, str(dtype), shape)
-
-        graph = self._model.graph
-        constants = {tensor.name for tensor in graph.initializer}
-        return Signature(
-            tuple(spec(value) for value in graph.input if value.name not in constants),
-            tuple(spec(value) for value in graph.output),
-        )
+        return read_signature(self._model)
 
     @cached_property
     def float32_bytes(self) -> int:
@@ -96,19 +81,11 @@ class OnnxSource(Source):
         """Copy the model, with its external data drawn in."""
         import onnx
 
-        onnx.save(onnx.load(str(self._path)), str(path))
+        onnx.save(load_onnx(self._path), str(path))
 
     @cached_property
     def _model(self) -> Any:
-        import onnx
-        from google.protobuf.message import DecodeError
-
-        try:
-            model = onnx.load(str(self._path), load_external_data=False)
-        except DecodeError as error:
-            raise ModelError(f"{self._path} is not an ONNX model: {error}") from error
-        if not model.graph.output:
-            raise ModelError(f"{self._path} is not an ONNX model: it has no outputs")
+        model = load_onnx(self._path, weights=False)
         quantized = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv"}
         found = sorted(quantized & {node.op_type for node in model.graph.node})
         if found:

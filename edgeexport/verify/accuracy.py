@@ -13,12 +13,13 @@ from edgeexport.samples import Sample
 from edgeexport.verify.parity import cosine
 
 
+Arrays = Mapping[str, np.ndarray]
+
+
 class Meter(Protocol):
     """Gathers one metric over samples."""
 
-    def add(
-        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
-    ) -> None:
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
         """Count one sample."""
 
     def result(self) -> Accuracy | None:
@@ -30,24 +31,24 @@ class ClassMeter:
 
     def __init__(self, labels: tuple[str, ...] | None) -> None:
         self._index = {name: number for number, name in enumerate(labels or ())}
-        self._samples = self._right = self._reference_right = 0
+        self._samples = self._right = self._references = self._reference_right = 0
 
-    def add(
-        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
-    ) -> None:
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
         """See :class:`Meter`. The label is a class index, or a class name of the model."""
-        first = next(iter(reference))
-        label = class_index(sample, self._index, reference[first].shape[-1])
+        scores = next(iter(output.values()))
+        label = class_index(sample, self._index, scores.shape[-1])
         self._samples += 1
-        self._right += int(np.nan_to_num(output[first], nan=-np.inf).argmax()) == label
-        self._reference_right += int(reference[first].argmax()) == label
+        self._right += int(np.nan_to_num(scores, nan=-np.inf).argmax()) == label
+        if reference is not None:
+            self._references += 1
+            self._reference_right += int(next(iter(reference.values())).argmax()) == label
 
     def result(self) -> Accuracy | None:
         """See :class:`Meter`."""
         return Accuracy(
             metric="accuracy",
             value=self._right / self._samples,
-            reference=self._reference_right / self._samples,
+            reference=self._reference_right / self._references if self._references else None,
             samples=self._samples,
         )
 
@@ -59,17 +60,19 @@ class CosineMeter:
         del labels
         self._samples, self._sum = 0, 0.0
 
-    def add(
-        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
-    ) -> None:
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
         """See :class:`Meter`."""
         del sample
-        first = next(iter(reference))
+        if reference is None:
+            return
+        name = next(iter(reference))
         self._samples += 1
-        self._sum += cosine(reference[first].ravel().astype(np.float64), output[first].ravel().astype(np.float64))
+        self._sum += cosine(reference[name].astype(np.float64).ravel(), output[name].astype(np.float64).ravel())
 
     def result(self) -> Accuracy | None:
         """See :class:`Meter`."""
+        if self._samples == 0:
+            return None
         return Accuracy(
             metric="cosine", value=self._sum / self._samples, reference=1.0, samples=self._samples
         )
@@ -81,9 +84,7 @@ class NoMeter:
     def __init__(self, labels: tuple[str, ...] | None) -> None:
         del labels
 
-    def add(
-        self, sample: Sample, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]
-    ) -> None:
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
         """Nothing is counted."""
 
     def result(self) -> Accuracy | None:

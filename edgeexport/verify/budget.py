@@ -37,14 +37,16 @@ def size_checks(size: Size, limits: Limits) -> Iterator[Check]:
         yield judge("artifact_bytes", size.artifact_bytes, limits.artifact_bytes, "bytes", "artifact")
 
 
-def run_checks(run: Run, limits: Limits, *, expect_accuracy: bool, expect_latency: bool) -> Iterator[Check]:
+def run_checks(
+    run: Run, limits: Limits, *, missing_accuracy: str = "", missing_latency: str = "", machine: str = ""
+) -> Iterator[Check]:
     """Every check that one run answers.
 
     Args:
         run: what a runtime did on a device; a failed one gives a single failed check with its log.
         limits: the target's.
-        expect_accuracy: an evaluation set was given, or the target limits the drop and one was missing.
-        expect_latency: the device's times mean something.
+        missing_accuracy, missing_latency: why the run has no such figure; empty where none is expected of it.
+        machine: the target's processor architecture, to say where a latency was taken on another.
     """
     where = f"{run.runtime} on {run.device}"
     if run.error is not None:
@@ -59,18 +61,19 @@ def run_checks(run: Run, limits: Limits, *, expect_accuracy: bool, expect_latenc
             yield judge(
                 "agreement", run.parity.agreement, limits.agreement, "share", where, at_least=True, note=note
             )
-    if run.accuracy is not None:
+    if run.accuracy is not None and run.accuracy.reference is not None:
         drop = run.accuracy.reference - run.accuracy.value
         drop = drop if run.accuracy.higher_is_better else -drop
         yield judge("accuracy_drop", drop, limits.accuracy_drop, "share", where)
-    elif expect_accuracy and limits.accuracy_drop is not None:
-        note = "no labelled evaluation set was given (--evaluation)"
+    elif limits.accuracy_drop is not None and missing_accuracy:
+        note = missing_accuracy
         yield judge("accuracy_drop", None, limits.accuracy_drop, "share", where, note=note)
     if run.latency_ms is not None:
         ratio = run.latency_ms.p50 / run.latency_ms.float32_p50
-        yield judge("latency_ratio", ratio, limits.latency_ratio, "ratio", where)
-    elif expect_latency and limits.latency_ratio is not None:
-        note = "the float32 model of the same format is not here; export again to time both in turn"
+        note = "" if run.machine == machine else f"timed on {run.machine}; the target is {machine}"
+        yield judge("latency_ratio", ratio, limits.latency_ratio, "ratio", where, note=note)
+    elif limits.latency_ratio is not None and missing_latency:
+        note = missing_latency
         yield judge("latency_ratio", None, limits.latency_ratio, "ratio", where, note=note)
     if run.peak_memory_bytes is not None:
         yield judge("peak_memory", run.peak_memory_bytes, limits.peak_memory, "bytes", where)

@@ -1,0 +1,71 @@
+"""The protocol between the pipeline and a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgeexport.artifact import Artifact
+from edgeexport.settings import Settings
+from edgeexport.signature import Signature
+from edgeexport.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Feeds = Callable[[str], Iterator[Mapping[str, "np.ndarray"]]]
+"""Calibration samples as the model takes them, from the first again at each call; the text titles the pass."""
+
+
+@dataclass(frozen=True)
+class TensorBytes:
+    """A tensor stored in an artifact.
+
+    Attributes:
+        component: the kind of operator that uses it, such as ``embedding`` or ``convolution``.
+        dtype: as stored.
+        bytes: as stored.
+    """
+
+    component: str
+    dtype: str
+    bytes: int
+
+
+class Format(Protocol):
+    """Converts models to one format."""
+
+    def baseline(self, source: Source, path: Path) -> Artifact:
+        """Convert ``source`` without compression to ``path``: float32, the form others are timed against."""
+
+    def convert(
+        self,
+        baseline: Artifact,
+        settings: Settings,
+        feeds: Feeds | None,
+        path: Path,
+    ) -> Artifact:
+        """Compress ``baseline`` to ``settings.precision`` at ``path``.
+
+        Args:
+            baseline: as :meth:`baseline` gave it.
+            settings: complete.
+            feeds: calibration samples, or None where no set was given.
+            path: the file to write.
+
+        Raises:
+            RecipeError: the settings contradict the model.
+            ConversionError: the quantizer failed.
+        """
+
+    def inspect(self, path: Path) -> tuple[Signature, Iterable[TensorBytes]]:
+        """The signature of an artifact, and its stored tensors.
+
+        Raises:
+            ModelError: the file is not of this format.
+        """
+
+    def file_name(self) -> str:
+        """The artifact's name in a bundle."""

@@ -1,0 +1,149 @@
+"""ONNX, for ONNX Runtime: float32, float16, weight-only, and int8 with dynamic or static activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeexport.artifact import Artifact
+from edgeexport.conversion import Feeds, TensorBytes
+from edgeexport.errors import ConversionError, EdgeExportError, RecipeError
+from edgeexport.settings import Settings
+from edgeexport.signature import Signature
+from edgeexport.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Pass = Callable[[str], Iterable[Mapping[str, "np.ndarray"]]]
+_LEAST_OPSET = 13  # per-channel QuantizeLinear
+
+
+class OnnxFormat:
+    """See :class:`edgeexport.conversion.Format`."""
+
+    def baseline(self, source: Source, path: Path) -> Artifact:
+        """Export the source as float32."""
+        source.write_onnx(path)
+        signature, _ = self.inspect(path)
+        return Artifact("onnx", path, "fp32", signature)
+
+    def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
+        """Bring the float32 model to ``settings.precision``."""
+        import onnx
+
+        from edgeexport.formats.onnx.prepare import at_least_opset, strip
+
+        model = at_least_opset(onnx.load(str(baseline.path)), _LEAST_OPSET)
+        try:
+            model, notes = _CONVERTERS[settings.precision](model, settings, feeds)
+        except EdgeExportError:
+            raise
+        except Exception as error:
+            raise ConversionError(
+                f"quantizing to {settings.precision} failed: {type(error).__name__}: {error}"
+            ) from error
+        strip(model)
+        onnx.save(model, str(path))
+        return replace(baseline, path=path, precision=settings.precision, notes=tuple(notes))
+
+    def inspect(self, path: Path) -> tuple[Signature, Iterable[TensorBytes]]:
+        """Read an ONNX file."""
+        from edgeexport.formats.onnx.inspect import stored_tensors
+        from edgeexport.onnx_file import load_onnx, read_signature
+
+        model = load_onnx(path)
+        return read_signature(model), stored_tensors(model)
+
+    def file_name(self) -> str:
+        """The artifact's name in a bundle."""
+        return "model.onnx"
+
+
+def open_format() -> OnnxFormat:
+    """The format of this module."""
+    return OnnxFormat()
+
+
+def _as_it_is(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+    return model, []
+
+
+def _float16(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+    from edgeexport.formats.onnx.graph import Graph, constants_to_initializers
+    from edgeexport.formats.onnx.half import to_float16
+    from edgeexport.formats.onnx.prepare import raise_masks
+
+    constants_to_initializers(model)
+    count = raise_masks(Graph(model), settings.quantization.mask_value)
+    notes = [f"{count} attention mask constants raised to {settings.quantization.mask_value:g}"] if count else []
+    return to_float16(model), notes
+
+
+def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, list[str]]]:
+    def convert(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+        from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph
+        from edgeexport.formats.onnx.integer import assign
+        from edgeexport.formats.onnx.prepare import prepare
+        from edgeexport.formats.onnx.weights import quantize_weights
+
+        notes = prepare(model, 0.0)
+        graph = Graph(model)
+        names = {
+            name
+            for name, node in ((node.name, node) for node in graph.nodes)
+            if node.op_type in LAYER_INPUTS
+        }
+        kept_float = {name for name in names if name not in assign(graph, settings, settings.precision)}
+        model, more = quantize_weights(graph, bits, names - kept_float, settings)
+        return model, notes + more
+
+    return convert
+
+
+def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+    """``w8a8`` and ``w8a8-dynamic``; overrides may mix both in one graph."""
+    from edgeexport.formats.onnx.embeddings import quantize_embeddings
+    from edgeexport.formats.onnx.graph import Graph, name_nodes
+    from edgeexport.formats.onnx.integer import assign, quantize_dynamic, quantize_static
+    from edgeexport.formats.onnx.prepare import prepare
+    from edgeexport.formats.onnx.smooth import smooth
+
+    rules = settings.quantization
+    notes = prepare(model, rules.mask_value)
+    graph = Graph(model)
+    precisions = assign(graph, settings, settings.precision)
+    if rules.smoothing and feeds is not None:
+        smoothed = smooth(graph, rules.smoothing, rules.smoothing_ratio, lambda: feeds("channel ranges"))
+        notes.append(f"{len(smoothed)} activations with outlier channels smoothed (α {rules.smoothing:g})")
+    elif rules.smoothing:
+        notes.append("no calibration set was given, so activations with outlier channels were not smoothed")
+    tables = quantize_embeddings(graph)
+    if tables:
+        notes.append(f"{len(tables)} embedding tables in int8, one scale a column")
+    static = [name for name, precision in precisions.items() if precision == "w8a8"]
+    dynamic = [name for name, precision in precisions.items() if precision == "w8a8-dynamic"]
+    if static:
+        if feeds is None:
+            raise RecipeError(
+                "static precision w8a8 needs calibration samples, and none were given",
+                "Give --calibration FILE, or choose --precision w8a8-dynamic.",
+            )
+        model = quantize_static(graph, static, settings, lambda: feeds("activation ranges"))
+    if dynamic:
+        model = quantize_dynamic(graph.model if not static else model, dynamic, settings)
+    notes.append(f"{len(static)} nodes with static int8 activations, {len(dynamic)} with dynamic ones")
+    name_nodes(model)
+    return model, notes
+
+
+_CONVERTERS: dict[str, Callable[[Any, Settings, Feeds | None], tuple[Any, list[str]]]] = {
+    "fp32": _as_it_is,
+    "fp16": _float16,
+    "w8": _weights(8),
+    "w4": _weights(4),
+    "w8a8-dynamic": _integer,
+    "w8a8": _integer,
+}

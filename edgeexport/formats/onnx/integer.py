@@ -1,0 +1,190 @@
+"""Int8 weights and activations: dynamic, static, or both in one graph, by onnxruntime's quantizers."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeexport.errors import RecipeError
+from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, attribute
+from edgeexport.formats.onnx.ranges import find_ranges, spanning_zero
+from edgeexport.settings import Override, Quantization, Settings
+
+if TYPE_CHECKING:
+    from onnxruntime.quantization import QuantType
+
+Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+def assign(graph: Graph, settings: Settings, default: str) -> dict[str, str]:
+    """The precision of each node that is quantized: ``w8a8`` or ``w8a8-dynamic``, by node name.
+
+    Raises:
+        RecipeError: an override matches no node; it would otherwise be ignored silently.
+    """
+    rules = settings.quantization
+    layers = {node.name for node in graph.layers()}
+    chosen: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op_type in rules.carried_op_types and default == "w8a8":
+            if _reads_integers(graph, node, chosen, rules):
+                chosen[node.name] = default
+        elif node.op_type in rules.op_types:
+            is_layer = node.op_type in LAYER_INPUTS
+            if is_layer and rules.constant_weights_only and node.name not in layers:
+                continue
+            if node.op_type.startswith("Conv") and _input_channels(graph, node) < rules.least_channels:
+                continue
+            chosen[node.name] = default
+    for override in settings.overrides:
+        matched = [node.name for node in graph.nodes if _matches(override, node)]
+        if not matched:
+            raise RecipeError(
+                f"override {override} matches no node of the model", "`edgeexport inspect MODEL` lists its nodes."
+            )
+        for name in matched:
+            chosen[name] = override.precision
+    return {name: precision for name, precision in chosen.items() if precision != "fp32"}
+
+
+def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feeds: Feeds) -> Any:
+    """Quantize the named nodes with activation ranges from calibration, as QuantizeLinear/DequantizeLinear pairs.
+
+    Args:
+        graph: the float model; consumed.
+        names: node names.
+        settings: signedness, granularity and calibration.
+        feeds: calibration samples, from the first again at each call.
+
+    Returns:
+        The quantized ``ModelProto``.
+    """
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    rules = settings.quantization
+    op_types = sorted({node.op_type for node in graph.nodes if node.name in set(names)})
+    wanted = _chosen_activations(graph, set(names))
+    ranges = find_ranges(graph.model, wanted, settings.calibration, feeds)
+    data = {}
+    for name, interval in ranges.items():
+        low, high = spanning_zero(interval)
+        data[name] = TensorData(lowest=np.float32(low), highest=np.float32(high))
+    with _quiet():
+        quantizer = QDQQuantizer(
+            graph.model,
+            rules.per_channel,
+            rules.reduce_range,
+            _type(rules.weight_type),
+            _type(rules.activation_type),
+            TensorsData(CalibrationMethod.MinMax, data),
+            list(names),
+            [],
+            op_types,
+            {
+                "OpTypesToExcludeOutputQuantization": list(rules.float_outputs),
+                "DefaultTensorType": 1,
+                "WeightSymmetric": rules.weight_type == "int8",
+                "ActivationSymmetric": False,
+                # The runtime folds a float bias into the integer convolution itself when it loads the model.
+                "QuantizeBias": False,
+            },
+        )
+        quantizer.quantize_model()
+    return quantizer.model.model
+
+
+def quantize_dynamic(model: Any, names: Sequence[str], settings: Settings) -> Any:
+    """Quantize the named nodes with activation ranges found while running (DynamicQuantizeLinear, always uint8)."""
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode
+    from onnxruntime.quantization import QuantType
+
+    rules = settings.quantization
+    op_types = sorted({node.op_type for node in model.graph.node if node.name in set(names)})
+    with _quiet():
+        quantizer = ONNXQuantizer(
+            model,
+            rules.per_channel,
+            rules.reduce_range,
+            QuantizationMode.IntegerOps,
+            False,
+            _type(rules.weight_type),
+            QuantType.QUInt8,
+            None,
+            list(names),
+            [],
+            op_types,
+            {"MatMulConstBOnly": rules.constant_weights_only, "DefaultTensorType": 1},
+        )
+        quantizer.quantize_model()
+    return quantizer.model.model
+
+
+def _reads_integers(graph: Graph, node: Any, chosen: Mapping[str, str], rules: Quantization) -> bool:
+    """Whether every activation that ``node`` reads leaves a quantized node as integers."""
+    producers = [graph.producers.get(name) for name in node.input if name and name not in graph.constants]
+    return bool(producers) and all(
+        producer is not None and producer.name in chosen and producer.op_type not in rules.float_outputs
+        for producer in producers
+    )
+
+
+def _input_channels(graph: Graph, node: Any) -> int:
+    """Input channels of a convolution, over all its groups."""
+    weight = node.input[LAYER_INPUTS[node.op_type]]
+    if weight not in graph.constants:
+        return 0
+    return int(graph.constants[weight].dims[1]) * int(attribute(node, "group", 1))
+
+
+def _matches(override: Override, node: Any) -> bool:
+    by_type = override.op_type is None or override.op_type == node.op_type
+    by_name = override.name is None or re.search(override.name, node.name) is not None
+    return by_type and by_name and (override.op_type is not None or override.name is not None)
+
+
+def _chosen_activations(graph: Graph, names: set[str]) -> list[str]:
+    """Float activations that the named nodes read or write."""
+    floats = _float_tensors(graph)
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        if node.name in names:
+            for name in (*node.input, *node.output):
+                if name in floats and name not in graph.constants:
+                    found[name] = None
+    return list(found)
+
+
+def _float_tensors(graph: Graph) -> set[str]:
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(graph.model)
+    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    known = {value.name for value in values}
+    # A tensor that shape inference does not reach is taken for float: the nodes asked for compute on floats.
+    return floats | (set(graph.producers) - known)
+
+
+def _type(name: str) -> QuantType:
+    from onnxruntime.quantization import QuantType
+
+    return {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}[name]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's advice on pre-processing, which was done, off the user's terminal."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

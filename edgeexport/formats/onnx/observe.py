@@ -1,0 +1,148 @@
+"""Statistics of activations over calibration samples, gathered in the graph and in constant memory.
+
+Ranges and sums come from reduction nodes that are added to the graph, so that only a few numbers a tensor leave the
+runtime for each sample; histograms need the values themselves, one sample at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import helper
+
+from edgeexport.errors import ConversionError
+from edgeexport.formats.onnx.graph import FLOAT, Graph, copy_model
+
+Feed = Mapping[str, np.ndarray]
+
+
+@dataclass
+class Range:
+    """What is known of one activation after all samples.
+
+    Attributes:
+        low, high: smallest and largest value.
+        squares: sum of squared values.
+        count: number of values.
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+    squares: float = 0.0
+    count: int = 0
+
+    @property
+    def crest(self) -> float:
+        """Largest magnitude over the root mean square: 3 to 15 for most activations, 50 and more with outliers."""
+        rms = float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        return max(-self.low, self.high) / rms if rms else 0.0
+
+
+@dataclass
+class Histogram:
+    """Counts of values in equal bins over [low, high]."""
+
+    low: float
+    high: float
+    counts: np.ndarray = field(repr=False)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Bin edges, one more than there are counts."""
+        return np.linspace(self.low, self.high, len(self.counts) + 1)
+
+
+def observe_ranges(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> dict[str, Range]:
+    """Range and energy of each named float tensor over all samples."""
+    reductions = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
+    probed = _probe(model, [(op, name) for name in names for op in reductions], keepdims=0)
+    for name in names:
+        _add_output(probed, helper.make_node("Size", [name], [f"{name}__Size"]), dtype=7)
+    outputs = [f"{name}__{op}" for name in names for op in (*reductions, "Size")]
+    ranges = {name: Range() for name in names}
+    for values in _run(probed, outputs, feeds):
+        for seen, name in zip(ranges.values(), range(0, len(values), 4), strict=True):
+            low, high, squares, count = (value.item() for value in values[name : name + 4])
+            seen.low, seen.high = min(seen.low, low), max(seen.high, high)
+            seen.squares += squares
+            seen.count += count
+    for name, seen in ranges.items():
+        if not (np.isfinite(seen.low) and np.isfinite(seen.high)):
+            raise ConversionError(
+                f"calibration: the activation '{name}' is not finite",
+                "Check the calibration samples, and that the float32 model gives finite outputs.",
+            )
+    return ranges
+
+
+def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> dict[str, np.ndarray]:
+    """Largest magnitude of each channel (last axis) of each named tensor over all samples."""
+    probed = copy_model(model)
+    for name in names:
+        for node in (
+            helper.make_node("Abs", [name], [f"{name}__Abs"]),
+            helper.make_node("Flatten", [f"{name}__Abs"], [f"{name}__Flat"], axis=-1),
+        ):
+            probed.graph.node.append(node)
+    axis = helper.make_tensor("observe__axis", 7, [1], [0])
+    probed.graph.initializer.append(axis)
+    for name in names:
+        largest = helper.make_node(
+            "ReduceMax", [f"{name}__Flat", axis.name], [f"{name}__Largest"], keepdims=0
+        )
+        _add_output(probed, largest, dtype=FLOAT, shape=None)
+    largest_seen: dict[str, np.ndarray] = {}
+    for values in _run(probed, [f"{name}__Largest" for name in names], feeds):
+        for name, value in zip(names, values, strict=True):
+            largest_seen[name] = np.maximum(largest_seen[name], value) if name in largest_seen else value
+    return largest_seen
+
+
+def observe_histograms(
+    model: Any, ranges: Mapping[str, Range], bins: int, feeds: Iterable[Feed]
+) -> dict[str, Histogram]:
+    """Counts of each named tensor's values in ``bins`` equal bins over its range."""
+    probed = copy_model(model)
+    known = {value.name for value in probed.graph.output}
+    for name in ranges:
+        if name not in known:
+            probed.graph.output.append(helper.make_tensor_value_info(name, FLOAT, None))
+    histograms = {
+        name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()
+    }
+    for values in _run(probed, list(ranges), feeds):
+        for histogram, value in zip(histograms.values(), values, strict=True):
+            width = (histogram.high - histogram.low) or 1.0
+            positions = ((value.ravel() - histogram.low) * (bins / width)).astype(np.int64)
+            histogram.counts += np.bincount(np.minimum(positions, bins - 1), minlength=bins)
+    return histograms
+
+
+def _probe(model: Any, reductions: Sequence[tuple[str, str]], keepdims: int) -> Any:
+    probed = copy_model(model)
+    for op, name in reductions:
+        node = helper.make_node(op, [name], [f"{name}__{op}"], keepdims=keepdims)
+        _add_output(probed, node, dtype=FLOAT)
+    return probed
+
+
+def _add_output(model: Any, node: Any, dtype: int, shape: Sequence[int] | None = ()) -> None:
+    model.graph.node.append(node)
+    model.graph.output.append(helper.make_tensor_value_info(node.output[0], dtype, shape))
+
+
+def _run(model: Any, outputs: Sequence[str], feeds: Iterable[Feed]) -> Iterator[list[np.ndarray]]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # The memory arena keeps a block for every shape it meets, and with it memory would grow with the samples.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for feed in feeds:
+        yield session.run(list(outputs), dict(feed))

@@ -1,0 +1,73 @@
+"""SmoothQuant (Xiao et al., arXiv:2211.10438): move outliers of an activation's channels into the weights.
+
+``x W = (x / s)(s W)`` with ``s_c = max|x_c|^α / max|W_c|^(1−α)`` for each input channel c, scaled to a median of 1.
+The division is an explicit ``Mul``: folding it into the LayerNormalization before would also change the residual
+path of a post-norm transformer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+from onnx import helper
+
+from edgeexport.formats.onnx.graph import Graph
+from edgeexport.formats.onnx.observe import observe_channels
+
+_LEAST = 1e-5
+
+
+def smooth(
+    graph: Graph, strength: float, ratio: float, feeds: Callable[[], Iterable[Mapping[str, np.ndarray]]]
+) -> list[str]:
+    """Smooth the inputs of constant-weight MatMuls whose largest channel exceeds ``ratio`` times the median one.
+
+    Args:
+        graph: edited in place; its outputs stay the same up to rounding.
+        strength: α, 0 to 1.
+        ratio: see above.
+        feeds: calibration samples, from the first again at each call.
+
+    Returns:
+        The smoothed activations' names.
+    """
+    readers: dict[str, list[int]] = {}
+    nodes = graph.nodes
+    names = {node.name for node in graph.matmuls()}
+    for position, node in enumerate(nodes):
+        if node.name in names:
+            readers.setdefault(node.input[0], []).append(position)
+    if not readers:
+        return []
+    channels = observe_channels(graph.model, list(readers), feeds())
+    chosen = [name for name in readers if _ratio(channels[name]) > ratio]
+    before: dict[int, list[object]] = {}
+    for number, name in enumerate(chosen):
+        weights = [nodes[position].input[1] for position in readers[name]]
+        scale = _scale(channels[name], [graph.values(weight) for weight in weights], strength)
+        for weight in dict.fromkeys(weights):
+            graph.set_constant(weight, graph.values(weight) * scale[:, None])
+        factor = graph.add_constant(f"smooth_{number}_factor", (1 / scale).astype(np.float32))
+        smoothed = f"{name}__smooth"
+        first = readers[name][0]
+        before.setdefault(first, []).append(
+            helper.make_node("Mul", [name, factor], [smoothed], name=f"smooth_{number}")
+        )
+        for position in readers[name]:
+            nodes[position].input[0] = smoothed
+    graph.replace_nodes(
+        node for position, old in enumerate(nodes) for node in (*before.get(position, ()), old)
+    )
+    return chosen
+
+
+def _ratio(channels: np.ndarray) -> float:
+    median = float(np.median(channels))
+    return float(channels.max()) / median if median > 0 else 0.0
+
+
+def _scale(channels: np.ndarray, weights: list[np.ndarray], strength: float) -> np.ndarray:
+    rows = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+    scale = np.maximum(channels, _LEAST) ** strength / np.maximum(rows, _LEAST) ** (1 - strength)
+    return np.asarray(np.maximum(scale / np.median(scale), 1e-3), np.float32)

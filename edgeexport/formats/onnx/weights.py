@@ -1,0 +1,98 @@
+"""Weight-only precisions: ``w8`` and ``w4`` store weights in blocks of integers and compute in float.
+
+Matrices become ``MatMulNBits`` (com.microsoft), whose kernels read the integers directly; embedding tables become int8
+with one scale a column, or ``GatherBlockQuantized`` at 4 bits; convolutions, which have no such kernel, keep int8
+weights that the runtime expands when it loads the model.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from edgeexport.formats.onnx.embeddings import quantize_embeddings, round_to_int8
+from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, copy_model
+from edgeexport.settings import Settings
+
+_ACCURACY_FLOAT32 = 1
+
+
+def quantize_weights(graph: Graph, bits: int, names: set[str], settings: Settings) -> tuple[Any, list[str]]:
+    """Quantize the weights of the named MatMul and Conv nodes, and all embedding tables.
+
+    Args:
+        graph: the float model; consumed.
+        bits: 4 or 8.
+        names: layers that overrides do not leave float.
+        settings: ``quantization.block_size``.
+
+    Returns:
+        The model and notes for the report.
+    """
+    notes = []
+    if bits == 8:
+        quantize_embeddings(graph)
+    convolutions = [node.name for node in graph.layers() if node.op_type.startswith("Conv") and node.name in names]
+    if convolutions:
+        expand_at_load(graph, set(convolutions))
+        notes.append(f"{len(convolutions)} convolutions keep 8-bit weights, expanded when the model is loaded")
+    model = graph.model
+    matrices = {node.name for node in graph.matmuls() if node.name in names}
+    tables = {node.name for node in graph.nodes if bits == 4 and node.op_type == "Gather"}
+    return _block_quantize(model, bits, settings.quantization.block_size, matrices | tables), notes
+
+
+def expand_at_load(graph: Graph, names: set[str]) -> None:
+    """Store the weights of the named nodes as int8 with one scale an output channel (axis 0)."""
+    nodes = []
+    for node in graph.nodes:
+        if node.name in names:
+            nodes.append(_store_int8(graph, node))
+        nodes.append(node)
+    graph.replace_nodes(nodes)
+    unused = [name for name in graph.constants if not graph.users[name]]
+    graph.drop_constants(unused)
+
+
+def _store_int8(graph: Graph, node: Any) -> Any:
+    position = LAYER_INPUTS[node.op_type]
+    weight = node.input[position]
+    array = graph.values(weight)
+    # ConvTranspose keeps output channels on axis 1, Conv on axis 0.
+    axis = 1 if node.op_type == "ConvTranspose" else 0
+    others = tuple(number for number in range(array.ndim) if number != axis)
+    scale = np.asarray(np.maximum(np.abs(array).max(axis=others), 1e-30) / 127, np.float32)
+    shape = [-1 if number == axis else 1 for number in range(array.ndim)]
+    stem = f"{weight}__{node.name}"
+    stored = graph.add_constant(f"{stem}_int8", round_to_int8(array, scale.reshape(shape)))
+    scales = graph.add_constant(f"{stem}_scale", scale)
+    zeros = graph.add_constant(f"{stem}_zero", np.zeros(scale.shape, np.int8))
+    node.input[position] = f"{stem}_float"
+    return helper.make_node(
+        "DequantizeLinear", [stored, scales, zeros], [f"{stem}_float"], name=f"{node.name}_dequantize", axis=axis
+    )
+
+
+def _block_quantize(model: Any, bits: int, block_size: int, names: set[str]) -> Any:
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        DefaultWeightOnlyQuantConfig,
+        MatMulNBitsQuantizer,
+    )
+
+    if not names:
+        return model
+    config = DefaultWeightOnlyQuantConfig(
+        block_size=block_size,
+        is_symmetric=True,
+        accuracy_level=_ACCURACY_FLOAT32,
+        op_types_to_quantize=("MatMul", "Gather"),
+        bits=bits,
+    )
+    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
+    logger.setLevel(logging.ERROR)
+    quantizer = MatMulNBitsQuantizer(copy_model(model), nodes_to_include=sorted(names), algo_config=config)
+    quantizer.process()
+    return quantizer.model.model

@@ -1,0 +1,77 @@
+"""The stages, chained: source → convert → package → verify → report. Nothing else chains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeexport.artifact import Bundle, load_bundle
+from edgeexport.pipeline.exporting import Export, Request
+from edgeexport.pipeline.verifying import Evaluation, Verification
+from edgeexport.progress import Progress
+from edgeexport.results import Report
+from edgeexport.samples import Samples
+
+__all__ = ["Request", "run_export", "run_verify"]
+
+
+def run_export(
+    request: Request,
+    progress: Progress,
+    *,
+    verify: bool = True,
+    devices: tuple[str, ...] = ("local",),
+    limit: int | None = None,
+) -> tuple[Bundle, Report | None]:
+    """Export a model and verify the bundle.
+
+    Args:
+        request: what to export.
+        progress: told of every stage.
+        verify: False leaves the bundle without a report.
+        devices: where to verify, as ``NAME`` or ``NAME:ARGUMENT``.
+        limit: verify on the first so many samples of the evaluation set.
+
+    Returns:
+        The bundle and its report.
+
+    Raises:
+        EdgeExportError: nothing was written, or the bundle is complete and only its verification could not start.
+    """
+    verification = Verification(devices, progress) if verify else None
+    export = Export(request, progress)
+    bundle = export.pack()
+    if verification is None:
+        return bundle, None
+    evaluation = None
+    if export.evaluation is not None:
+        evaluation = Evaluation(export.evaluation, export.references(export.evaluation, None), limit)
+    report = verification.cached(bundle, evaluation, export.baseline.path, export.cache, request.use_cache)
+    return bundle, report
+
+
+def run_verify(
+    path: Path,
+    evaluation: Samples | None,
+    progress: Progress,
+    *,
+    devices: tuple[str, ...] = ("local",),
+    limit: int | None = None,
+    float32: Path | None = None,
+) -> tuple[Bundle, Report]:
+    """Verify a bundle again, here or elsewhere, and write its report.
+
+    Args:
+        path: the bundle.
+        evaluation: samples; None takes the golden ones.
+        progress: told of every stage.
+        devices: where.
+        limit: the first so many samples of the evaluation set.
+        float32: a float32 model of the same format to time against; where None, the one in the cache, if any.
+
+    Raises:
+        BundleError: the bundle is incomplete or was altered.
+    """
+    bundle = load_bundle(path)
+    verification = Verification(devices, progress)
+    given = None if evaluation is None else Evaluation(evaluation, None, limit)
+    return bundle, verification.run(bundle, given, float32)

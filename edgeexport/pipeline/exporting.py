@@ -1,0 +1,361 @@
+"""One export: source → convert → package, each stage kept in the cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeexport import discover
+from edgeexport.artifact import (
+    GOLDEN,
+    Artifact,
+    Bundle,
+    Golden,
+    Manifest,
+    Reference,
+    write_manifest,
+)
+from edgeexport.cache import Cache, cache_root, tool_versions
+from edgeexport.conversion import Feeds, Format
+from edgeexport.errors import ModelError, SamplesError
+from edgeexport.place import check_place, readable_disk_errors, written_whole
+from edgeexport.progress import Progress
+from edgeexport.recipe import Recipe, read_recipe, resolve
+from edgeexport.samples import CheckedFeeds, Samples, feeds, open_samples
+from edgeexport.signature import Signature
+from edgeexport.source import Source, SourceOptions
+from edgeexport.target import Target, load_target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_REFERENCE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """One export, as the user asked for it.
+
+    Attributes:
+        model: see :func:`open_source`.
+        target: a shipped target's name, or a path.
+        calibration, evaluation: see :mod:`edgeexport.samples`.
+        label_pattern: how file names of a folder hold labels.
+        recipe: a recipe file.
+        flags: settings of the command line, nested.
+        output: the bundle's folder; default ``MODEL-TARGET-PRECISION`` here.
+        options: about the source.
+        use_cache: whether finished stages of earlier runs may be used.
+    """
+
+    model: str
+    target: str
+    calibration: Path | None = None
+    evaluation: Path | None = None
+    label_pattern: str | None = None
+    recipe: Path | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+    options: SourceOptions = SourceOptions()
+    use_cache: bool = True
+
+
+def open_source(model: str, options: SourceOptions) -> Source:
+    """Open a Transformers folder or hub id, ``package.module:factory``, a ``.pt2`` or an ``.onnx`` file.
+
+    Raises:
+        ModelError: no kind of source takes it.
+    """
+    for name in discover.names("edgeexport.sources"):
+        module = discover.load("edgeexport.sources", name)
+        if module is not None and module.accepts(model):
+            source: Source = module.open_source(model, options)
+            return source
+    raise ModelError(
+        f"no model at '{model}'",
+        "Give a Transformers folder or hub id, package.module:factory, a .pt2 or an .onnx file.",
+    )
+
+
+def open_format(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        ModelError: there is none.
+    """
+    module = discover.load("edgeexport.formats", name)
+    if module is None:
+        known = ", ".join(discover.names("edgeexport.formats"))
+        raise ModelError(f"there is no format '{name}'", f"Formats: {known}.")
+    opened: Format = module.open_format()
+    return opened
+
+
+class Export:
+    """One export in progress: every input opened and checked, then :meth:`pack`.
+
+    Raises:
+        EdgeExportError: on construction, for anything wrong with the request that shows before converting.
+    """
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        self.request = request
+        self.progress = progress
+        self.target: Target = load_target(request.target)
+        recipe = read_recipe(request.recipe) if request.recipe else None
+        self.recipe: Recipe = resolve(self.target, recipe, str(request.recipe or ""), request.flags)
+        self.format = open_format(self.target.format)
+        self.source = open_source(request.model, request.options)
+        self.calibration = _open(request.calibration, request.label_pattern)
+        self.evaluation = _open(request.evaluation, request.label_pattern)
+        self._check_sets()
+        precision = self.recipe.settings.precision
+        default = Path(f"{self.source.name}-{self.target.name}-{precision}")
+        self.output = request.output or default
+        check_place(self.output)
+        self.cache = Cache(cache_root())
+
+    def pack(self) -> Bundle:
+        """Convert and write the bundle, without a report."""
+        with readable_disk_errors(self.output):
+            artifact = self.artifact
+            samples, origin = self._golden_set()
+            with written_whole(self.output) as folder:
+                shutil.copyfile(artifact.path, folder / self.format.file_name())
+                for name in self.preprocess.assets:
+                    if self.source.assets is not None:
+                        shutil.copyfile(self.source.assets / name, folder / name)
+                count = self._write_golden(folder / GOLDEN, samples)
+                reference = self._copy_reference(folder)
+                bundle = write_manifest(folder, self._manifest(Golden(samples=count, origin=origin), reference))
+            return Bundle(self.output, bundle.manifest)
+
+    @cached_property
+    def preprocess(self) -> Any:
+        """The source's preprocessing, bound to the columns of the sets that were given."""
+        spec = self.source.preprocess
+        samples = self.calibration or self.evaluation
+        if samples is not None and hasattr(spec, "bind"):
+            return spec.bind(next(iter(samples)))
+        return spec
+
+    @cached_property
+    def baseline(self) -> Artifact:
+        """The float32 artifact, and what is known of the source once it was converted."""
+        key = {"format": self.target.format, "source": self.fingerprint}
+
+        def fill(folder: Path) -> None:
+            with self.progress.stage(f"exporting {self.source.name} to float32 {self.target.format}"):
+                path = folder / self.format.file_name()
+                artifact = self.format.baseline(self.source, path)
+                _write_meta(folder, artifact, self.source.float32_bytes)
+
+        return _read_meta(self._made("float32", key, fill))
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The compressed artifact."""
+        key = {
+            "format": self.target.format,
+            "source": self.fingerprint,
+            "recipe": self.recipe.digest(),
+            "calibration": self.calibration.digest() if self.calibration else None,
+            "preprocess": msgspec.to_builtins(self.preprocess),
+        }
+
+        def fill(folder: Path) -> None:
+            baseline = self.baseline
+            path = folder / self.format.file_name()
+            feeds = self._calibration_feeds(baseline.signature)
+            precision = self.recipe.settings.precision
+            with self.progress.stage(f"quantizing to {precision}" if precision != "fp32" else "copying"):
+                artifact = self.format.convert(baseline, self.recipe.settings, feeds, path)
+            _write_meta(folder, artifact, self.float32_bytes)
+
+        return _read_meta(self._made("artifacts", key, fill))
+
+    @cached_property
+    def float32_bytes(self) -> int:
+        """Bytes of the source's parameters in float32."""
+        meta = json.loads((self.baseline.path.parent / "meta.json").read_text())
+        return int(meta["float32_bytes"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The source's."""
+        return self.source.fingerprint()
+
+    def references(self, samples: Samples, count: int | None) -> Path:
+        """A folder with the source's float32 outputs on the first ``count`` samples, or on all."""
+        from edgeexport.runtimes import tensors
+
+        total = len(samples) if count is None else min(count, len(samples))
+        key = {
+            "source": self.fingerprint,
+            "samples": samples.digest(),
+            "count": total,
+            "preprocess": msgspec.to_builtins(self.preprocess),
+        }
+
+        def fill(folder: Path) -> None:
+            writer = tensors.Writer(str(folder))
+            title = f"running float32 {self.source.name} on {samples.path.name}"
+            with self.progress.stage(title, total) as stage:
+                for _, inputs in stage.follow(self._feeds(samples, total)):
+                    writer.add(self.source.reference(inputs))
+            writer.close()
+
+        return self._made("references", key, fill)
+
+    def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        import itertools
+
+        encoded = feeds(samples, self.preprocess, self.artifact.signature, self.source.assets)
+        return itertools.islice(encoded, count)
+
+    def _calibration_feeds(self, signature: Signature) -> Feeds | None:
+        """The calibration set as a function that starts a checked pass over it, or None."""
+        if self.calibration is None:
+            return None
+        samples = self.calibration
+        checked = CheckedFeeds(
+            samples,
+            self.preprocess,
+            signature,
+            self.source.assets,
+            self.recipe.settings.calibration.minimum_samples,
+        )
+
+        def start(title: str) -> Iterator[Mapping[str, np.ndarray]]:
+            with self.progress.stage(f"calibrating: {title}", len(samples)) as stage:
+                yield from stage.follow(checked)
+            checked.finish()
+
+        return start
+
+    def _check_sets(self) -> None:
+        for samples in (self.calibration, self.evaluation):
+            if samples is not None and samples.kind != self.source.preprocess.accepts:
+                raise SamplesError(
+                    f"{self.source.name} takes {self.source.preprocess.accepts}; {samples.path} is {samples.what}",
+                    "Give samples of the model's kind.",
+                )
+        if self.calibration is None and self.recipe.settings.precision == "w8a8":
+            raise SamplesError(
+                "static precision w8a8 needs calibration samples, and none were given",
+                "Give --calibration FILE, or choose --precision w8a8-dynamic.",
+            )
+        labelled = self.source.task != "classification" or self.evaluation is None or self.evaluation.labelled
+        if not labelled and self.evaluation is not None:
+            raise SamplesError(
+                f"the evaluation set {self.evaluation.path} has samples without a label",
+                "Give every sample a 'label', or leave --evaluation out.",
+            )
+
+    def _golden_set(self) -> tuple[Samples | None, Any]:
+        if self.evaluation is not None:
+            return self.evaluation, "evaluation"
+        if self.calibration is not None:
+            return self.calibration, "calibration"
+        return None, "synthetic"
+
+    def _write_golden(self, folder: Path, samples: Samples | None) -> int:
+        """Write the golden inputs and the source's outputs on them; give how many."""
+        import itertools
+
+        from edgeexport.runtimes import tensors
+        from edgeexport.synthetic import synthetic_inputs
+
+        count = self.recipe.settings.golden_samples
+        if samples is None:
+            inputs = synthetic_inputs(self.artifact.signature, self.preprocess, count)
+            outputs: Any = map(self.source.reference, inputs)
+        else:
+            inputs = [arrays for _, arrays in self._feeds(samples, count)]
+            whole = samples is self.evaluation
+            reader = tensors.Reader(str(self.references(samples, None if whole else count)))
+            outputs = itertools.islice(reader, count)
+        for name, items in (("inputs", inputs), ("outputs", outputs)):
+            writer = tensors.Writer(str(folder / name))
+            for item in items:
+                writer.add(item)
+            writer.close()
+        return len(inputs)
+
+    def _copy_reference(self, folder: Path) -> Reference | None:
+        """Take the reference outputs of the evaluation set along where they are small."""
+        if self.evaluation is None:
+            return None
+        outputs = self.references(self.evaluation, None)
+        if sum(path.stat().st_size for path in outputs.iterdir()) > _REFERENCE_BYTES:
+            return None
+        place = f"{GOLDEN}/evaluation"
+        shutil.copytree(outputs, folder / place)
+        return Reference(digest=self.evaluation.digest(), samples=len(self.evaluation), folder=place)
+
+    def _manifest(self, golden: Golden, reference: Reference | None) -> Manifest:
+        return Manifest(
+            artifact=self.format.file_name(),
+            format=self.target.format,
+            precision=self.artifact.precision,
+            task=self.source.task,
+            signature=self.artifact.signature.to_dict(),
+            target=msgspec.to_builtins(self.target),
+            recipe=self.recipe.to_dict(),
+            preprocess=msgspec.to_builtins(self.preprocess),
+            labels=self.source.labels,
+            golden=golden,
+            reference=reference,
+            versions=tool_versions(),
+            source={
+                "name": self.source.name,
+                "fingerprint": self.fingerprint,
+                "float32_bytes": self.float32_bytes,
+            },
+            notes=self.artifact.notes,
+        )
+
+    def _made(self, kind: str, key: Mapping[str, Any], fill: Callable[[Path], None]) -> Path:
+        if not self.request.use_cache:
+            key = {**key, "fresh": self._fresh}
+        return self.cache.make(kind, key, fill)
+
+    @cached_property
+    def _fresh(self) -> str:
+        import uuid
+
+        return uuid.uuid4().hex
+
+
+def _open(path: Path | None, label_pattern: str | None) -> Samples | None:
+    return None if path is None else open_samples(path, label_pattern)
+
+
+def _write_meta(folder: Path, artifact: Artifact, float32_bytes: int) -> None:
+    meta = {
+        "format": artifact.format,
+        "file": artifact.path.name,
+        "precision": artifact.precision,
+        "signature": artifact.signature.to_dict(),
+        "notes": list(artifact.notes),
+        "float32_bytes": float32_bytes,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _read_meta(folder: Path) -> Artifact:
+    meta = json.loads((folder / "meta.json").read_text())
+    return Artifact(
+        meta["format"],
+        folder / meta["file"],
+        meta["precision"],
+        Signature.from_dict(meta["signature"]),
+        tuple(meta["notes"]),
+    )

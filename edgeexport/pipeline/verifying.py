@@ -1,0 +1,270 @@
+"""Verification of a bundle on devices, up to the written report."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edgeexport import discover
+from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
+from edgeexport.cache import Cache
+from edgeexport.errors import DeviceError, SamplesError
+from edgeexport.job import RUNTIMES_FOLDER, Device
+from edgeexport.pipeline.exporting import open_format
+from edgeexport.place import readable_disk_errors
+from edgeexport.preprocess import from_dict
+from edgeexport.progress import Progress
+from edgeexport.report import html
+from edgeexport.results import Check, Report, Run, Size, overall
+from edgeexport.runtimes import tensors
+from edgeexport.samples import Sample, Samples, feeds
+from edgeexport.settings import Settings
+from edgeexport.target import Target
+from edgeexport.verify import budget, size
+from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
+from edgeexport.versions import older
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation set for one verification.
+
+    Attributes:
+        samples: the set.
+        references: a folder with the source's outputs on it; None takes those in the bundle, if it has them.
+        limit: only the first so many samples.
+    """
+
+    samples: Samples
+    references: Path | None
+    limit: int | None
+
+    def __len__(self) -> int:
+        return len(self.samples) if self.limit is None else min(self.limit, len(self.samples))
+
+
+class Verification:
+    """Verifies bundles on a list of devices.
+
+    Raises:
+        DeviceError: on construction, for an unknown device.
+        MissingRequirement: a device needs something that this machine lacks.
+    """
+
+    def __init__(self, devices: tuple[str, ...], progress: Progress) -> None:
+        self._devices = [open_device(name) for name in devices]
+        self._progress = progress
+
+    def cached(
+        self, bundle: Bundle, evaluation: Evaluation | None, float32: Path, cache: Cache, use_cache: bool
+    ) -> Report:
+        """As :meth:`run`, or the report of an earlier run of the same bytes on the same devices and samples.
+
+        A run that failed is not kept: the next may find the machine in better shape.
+        """
+        key = {
+            "bundle": file_digest(bundle.path / MANIFEST),
+            "evaluation": evaluation.samples.digest() if evaluation else None,
+            "limit": evaluation.limit if evaluation else None,
+            "devices": [asdict(device.describe()) for device in self._devices],
+            "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.py")}),
+        }
+        found = cache.find("reports", key) if use_cache else None
+        if found is not None:
+            for name in (REPORT, REPORT_PAGE):
+                shutil.copyfile(found / name, bundle.path / name)
+            self._progress.say("verified earlier: same bytes, devices and samples (--no-cache runs it again)")
+            return Report.read(bundle.report_path)
+        report = self.run(bundle, evaluation, float32)
+        if use_cache and not any(run.error for run in report.runs):
+            cache.make("reports", key, lambda folder: _copy_reports(bundle.path, folder))
+        return report
+
+    def run(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None) -> Report:
+        """Verify and write ``report.json`` and ``report.html`` into the bundle."""
+        target = msgspec.convert(bundle.manifest.target, Target)
+        settings = msgspec.convert(bundle.manifest.recipe["settings"], Settings)
+        runs: list[Run] = []
+        predictions = []
+        for device in self._devices:
+            for need in target.runtimes:
+                plan = self._plan(bundle, evaluation, settings, float32)
+                run, firsts = verify_on(device, need.name, plan, self._progress)
+                runs.append(run)
+                predictions.append(firsts)
+            device.close()
+        sizes = measure_size(bundle)
+        checks = list(budget.size_checks(sizes, settings.limits))
+        for run in runs:
+            checks += self._judge(run, target, settings, evaluation, bundle)
+        checks += _between_devices(runs, predictions, settings, bundle)
+        report = Report(
+            target=target.name,
+            model=str(bundle.manifest.source["name"]),
+            precision=bundle.manifest.precision,
+            verdict=overall(tuple(checks)),
+            size=sizes,
+            runs=tuple(runs),
+            checks=tuple(checks),
+            evaluation=evaluation.samples.digest() if evaluation else None,
+            notes=(*bundle.manifest.notes, *_notes(bundle, evaluation)),
+        )
+        with readable_disk_errors(bundle.path):
+            report.write(bundle.report_path)
+            (bundle.path / REPORT_PAGE).write_text(html.render(report), encoding="utf-8")
+        return report
+
+    def _plan(
+        self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None
+    ) -> Plan:
+        signature = bundle.signature
+        golden = list(_golden_cases(bundle))
+        cases: Iterator[Case] = iter(golden)
+        count, over = len(golden), _GOLDEN
+        if evaluation is not None:
+            references = _references(bundle, evaluation)
+            cases = _evaluation_cases(bundle, evaluation, references)
+            count, over = len(evaluation), _EVALUATION
+            if references is None:
+                cases = itertools.chain(golden, cases)
+                count, over = count + len(golden), _GOLDEN
+        example = golden[0].inputs
+        if from_dict(bundle.manifest.preprocess).accepts == "text":
+            shapes = {spec.name: spec.shape for spec in signature.inputs}
+            example = example_of_length(example, shapes, settings.timing.length)
+        return Plan(
+            bundle=bundle,
+            cases=cases,
+            count=count,
+            over=over,
+            timing=settings.timing,
+            example=example,
+            float32=float32 if bundle.manifest.precision != "fp32" else None,
+        )
+
+    def _judge(
+        self, run: Run, target: Target, settings: Settings, evaluation: Evaluation | None, bundle: Bundle
+    ) -> Iterator[Check]:
+        missing_accuracy = ""
+        if bundle.manifest.task == "classification":
+            missing_accuracy = "no labelled evaluation set was given (--evaluation)"
+            if evaluation is not None:
+                missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
+        missing_latency = ""
+        if run.evidence == "measured" and bundle.manifest.precision != "fp32":
+            missing_latency = "the float32 model is not here; name it with --float32, or export again"
+        yield from budget.run_checks(
+            run,
+            settings.limits,
+            missing_accuracy=missing_accuracy,
+            missing_latency=missing_latency,
+            machine=target.machine,
+        )
+        need = next(need for need in target.runtimes if need.name == run.runtime)
+        if run.error is None and older(run.runtime_version, need.minimum):
+            yield Check(
+                name="run",
+                measured=None,
+                limit=None,
+                unit="",
+                verdict="fail",
+                where=f"{run.runtime} on {run.device}",
+                note=f"the device has {run.runtime} {run.runtime_version}; the target needs {need.minimum}",
+            )
+
+
+_GOLDEN: Literal["golden"] = "golden"
+_EVALUATION: Literal["evaluation"] = "evaluation"
+
+
+def open_device(name: str) -> Device:
+    """Open ``NAME`` or ``NAME:ARGUMENT``.
+
+    Raises:
+        DeviceError: there is no such kind of device.
+    """
+    kind, _, argument = name.partition(":")
+    module = discover.load("edgeexport.devices", kind)
+    if module is None:
+        known = ", ".join(discover.names("edgeexport.devices"))
+        raise DeviceError(f"there is no device '{name}'", f"Kinds: {known}; `edgeexport devices` lists what is ready.")
+    device: Device = module.open_device(argument)
+    return device
+
+
+def measure_size(bundle: Bundle) -> Size:
+    """Where the bytes of the bundle's model are."""
+    _, stored = open_format(bundle.manifest.format).inspect(bundle.model_path)
+    return size.measure(
+        bundle.model_path.stat().st_size,
+        int(bundle.manifest.source["float32_bytes"]),
+        ((tensor.component, tensor.dtype, tensor.bytes) for tensor in stored),
+    )
+
+
+def _golden_cases(bundle: Bundle) -> Iterator[Case]:
+    inputs = tensors.Reader(str(bundle.path / GOLDEN / "inputs"))
+    outputs = tensors.Reader(str(bundle.path / GOLDEN / "outputs"))
+    for number, (feed, reference) in enumerate(zip(inputs, outputs, strict=True), 1):
+        yield Case(Sample(f"golden sample {number}", {}), feed, reference, scored=False)
+
+
+def _references(bundle: Bundle, evaluation: Evaluation) -> Path | None:
+    if evaluation.references is not None:
+        return evaluation.references
+    kept = bundle.manifest.reference
+    if kept is not None and kept.digest == evaluation.samples.digest():
+        return bundle.path / kept.folder
+    return None
+
+
+def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path | None) -> Iterator[Case]:
+    samples = evaluation.samples
+    scored = bundle.manifest.task != "generic"
+    if bundle.manifest.task == "classification" and not samples.labelled:
+        raise SamplesError(
+            f"the evaluation set {samples.path} has samples without a label", "Give every sample a 'label'."
+        )
+    encoded = feeds(samples, from_dict(bundle.manifest.preprocess), bundle.signature, bundle.path)
+    outputs = tensors.Reader(str(references)) if references is not None else itertools.repeat(None)
+    pairs = zip(encoded, outputs, strict=False)
+    for (sample, inputs), reference in itertools.islice(pairs, evaluation.limit):
+        yield Case(sample, inputs, reference, scored)
+
+
+def _between_devices(
+    runs: list[Run], predictions: list[list], settings: Settings, bundle: Bundle
+) -> Iterator[Check]:
+    """Whether later devices predict what the first does."""
+    if bundle.manifest.task != "classification":
+        return
+    for run, later in zip(runs[1:], predictions[1:], strict=True):
+        if run.error is None and runs[0].error is None:
+            unlike, count = agreement(predictions[0], later)
+            yield budget.judge(
+                "agreement_between_devices",
+                1 - unlike / count,
+                settings.limits.agreement,
+                "share",
+                f"{run.device} and {runs[0].device}",
+                at_least=True,
+                note=f"{unlike} of {count} unlike",
+            )
+
+
+def _notes(bundle: Bundle, evaluation: Evaluation | None) -> Iterator[str]:
+    if evaluation is None:
+        yield f"parity over {bundle.manifest.golden.samples} golden samples ({bundle.manifest.golden.origin})"
+    elif len(evaluation) < len(evaluation.samples):
+        yield f"the first {len(evaluation)} of {len(evaluation.samples)} evaluation samples"
+
+
+def _copy_reports(source: Path, folder: Path) -> None:
+    for name in (REPORT, REPORT_PAGE):
+        shutil.copyfile(source / name, folder / name)

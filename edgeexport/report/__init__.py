@@ -1,0 +1,1 @@
+"""Renders a Report: one module a form, each with ``render(report)``."""

@@ -1,0 +1,91 @@
+"""A report as one HTML page without scripts or outside resources."""
+
+from __future__ import annotations
+
+from edgeexport.results import Report
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ report.model }} for {{ report.target }}: {{ report.verdict }}</title>
+<style>
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: .5rem 0 2rem; width: 100%; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.pass { color: #1a7f37; } .fail { color: #d1242f; font-weight: 600; } .not { color: #9a6700; }
+pre { white-space: pre-wrap; font-size: .85em; }
+</style>
+</head>
+<body>
+<h1>{{ report.model }} for {{ report.target }}</h1>
+<p>Precision {{ report.precision }}. Verdict:
+<strong class="{{ report.verdict | style }}">{{ report.verdict }}</strong>.</p>
+<h2>Checks</h2>
+<div class="scroll"><table>
+<tr><th>Check</th><th>Measured</th><th>Limit</th><th>Verdict</th><th>Where</th></tr>
+{% for check in report.checks %}
+<tr><td>{{ check.name }}</td><td class="number">{{ check.measured | value(check.unit) }}</td>
+<td class="number">{{ check.limit | value(check.unit) }}</td>
+<td class="{{ check.verdict | style }}">{{ check.verdict }}</td>
+<td>{{ check.where }}{% if check.note %}<pre>{{ check.note }}</pre>{% endif %}</td></tr>
+{% endfor %}
+</table></div>
+<h2>Runs</h2>
+<div class="scroll"><table>
+<tr><th>Runtime</th><th>Device</th><th>Evidence</th><th>Accuracy</th><th>float32</th><th>Unlike float32</th>
+<th>Median ms</th><th>float32 ms</th><th>Peak memory</th></tr>
+{% for run in report.runs %}
+<tr><td>{{ run.runtime }} {{ run.runtime_version }}</td><td>{{ run.device }}<br>{{ run.cpu }}</td>
+<td>{{ run.evidence }}</td>
+<td class="number">{{ run.accuracy.value | value("share") if run.accuracy else "–" }}</td>
+<td class="number">{{ run.accuracy.reference | value("share") if run.accuracy else "–" }}</td>
+<td class="number">{% if run.parity and run.parity.unlike is not none -%}
+{{ run.parity.unlike }} of {{ run.parity.samples }}{% else %}–{% endif %}</td>
+<td class="number">{{ "%.2f" | format(run.latency_ms.p50) if run.latency_ms else "–" }}</td>
+<td class="number">{{ "%.2f" | format(run.latency_ms.float32_p50) if run.latency_ms else "–" }}</td>
+<td class="number">{{ run.peak_memory_bytes | value("bytes") }}</td></tr>
+{% endfor %}
+</table></div>
+<h2>Size</h2>
+<p>{{ report.size.artifact_bytes | value("bytes") }}, {{ "%.4f" | format(report.size.ratio) }} of the source's
+{{ report.size.source_float32_bytes | value("bytes") }} of float32 parameters.</p>
+<div class="scroll"><table>
+<tr><th>Component</th><th>Stored as</th><th>Bytes</th></tr>
+{% for part in report.size.components %}
+<tr><td>{{ part.name }}</td><td>{{ part.dtype }}</td><td class="number">{{ part.bytes | value("bytes") }}</td></tr>
+{% endfor %}
+</table></div>
+<h2>Notes</h2>
+<ul>{% for note in report.notes %}<li>{{ note }}</li>{% endfor %}</ul>
+<p><small>“measured” is that runtime on that hardware, “emulated” that runtime under an emulated processor, whose
+times say nothing about a board. Latencies are of batch 1, timed in turn with the float32 model.</small></p>
+</body>
+</html>
+"""
+
+
+def render(report: Report) -> str:
+    """The page, with every text escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters.update(value=format_value, style=_style)
+    return environment.from_string(_PAGE).render(report=report)
+
+
+def format_value(value: float | None, unit: str) -> str:
+    """A figure for people; a dash where there is none."""
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return f"{value / 1e6:,.2f} MB" if value >= 1e5 else f"{value:,.0f} B"
+    return f"{value:.4f}"
+
+
+def _style(verdict: str) -> str:
+    return verdict.split()[0].replace("incomplete", "not")
