@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,36 +154,41 @@ def run_command(
         raise RunFailed(f"the runtime did not finish within {timeout_s:g} s and was stopped", text)
     if process.returncode != 0:
         raise RunFailed(_describe_exit(process.returncode), text)
-    return read_result(folder)
+    return read_result(folder, text)
 
 
-def read_result(folder: Path) -> JobResult:
+def read_result(folder: Path, log: str = "") -> JobResult:
     """Read what a runner left in ``folder``.
 
+    Args:
+        folder: the job's.
+        log: the end of what the runner printed, for the message.
+
     Raises:
-        RunFailed: the result is missing or malformed.
+        RunFailed: the result is missing, malformed, or has another number of samples than of outputs.
     """
     try:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        outputs = folder / "outputs"
+        outputs: Any = ()
+        if (folder / "outputs").is_dir():
+            outputs = tensors.Reader(str(folder / "outputs"))
+            if len(outputs) != result["samples"]:
+                raise ValueError(f"{result['samples']} samples and {len(outputs)} outputs")
         return JobResult(
             runtime=str(result["runtime"]),
             version=str(result["version"]),
             machine=str(result["machine"]),
             samples=int(result["samples"]),
-            outputs=tensors.Reader(str(outputs)) if outputs.is_dir() else (),
+            outputs=outputs,
             latency_ns=tuple(tuple(int(value) for value in times) for times in result["latency_ns"]),
             peak_memory_bytes=result["peak_memory_bytes"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFailed(f"the runner's result is missing or malformed: {error}") from error
+        raise RunFailed(f"the runner's result is missing or malformed: {error}", log) from error
 
 
 def _watch(process: subprocess.Popen[bytes], timeout_s: float, progress: Progress | None) -> bool:
     """Pass on progress lines until the process ends; kill its group at the limit. True if it was killed."""
-    import os
-    import threading
-
     killed = threading.Event()
 
     def kill() -> None:
@@ -194,7 +201,7 @@ def _watch(process: subprocess.Popen[bytes], timeout_s: float, progress: Progres
         assert process.stdout is not None
         for line in process.stdout:
             word, _, count = line.partition(b" ")
-            if progress is not None and word == b"progress":
+            if progress is not None and word == b"progress" and count.strip().isdigit():
                 progress(int(count))
         process.wait()
     except BaseException:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeexport.artifact import Bundle, load_bundle
-from edgeexport.pipeline.exporting import Export, Request
-from edgeexport.pipeline.verifying import Evaluation, Verification
+from edgeexport.pipeline.exporting import Export, Request, open_format, open_source
+from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, open_device
 from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import Samples
 
-__all__ = ["Request", "run_export", "run_verify"]
+__all__ = ["Request", "measure_size", "open_device", "open_format", "open_source", "run_export", "run_verify"]
 
 
 def run_export(

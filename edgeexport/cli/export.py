@@ -1,0 +1,143 @@
+"""Convert a model for one or more targets, calibrate, pack a bundle and verify it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A Transformers folder or hub id, package.module:factory, a .pt2 program or an .onnx file.",
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let a model folder run Python code of its own when it loads.")
+]
+LabelPattern = Annotated[
+    str | None,
+    typer.Option(
+        "--label-pattern",
+        metavar="REGEX",
+        help="For flat folders of files: a pattern with a group 'label', such as '^(?P<label>[^_]+)_'.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="Verify on the first N samples of the evaluation set."),
+]
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on",
+        metavar="DEVICE",
+        help="Where to verify: local (default), or emulated:TARGET. Repeat for several; the first is the reference.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
+
+
+def export(
+    model: Model,
+    target: Annotated[
+        list[str],
+        typer.Option("--target", "-t", metavar="NAME", help="A target's name or .toml file. Repeat for several."),
+    ],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Samples that set the integer ranges: .npz, .npy, .jsonl, .csv, a folder of images or of .wav files.",
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Labelled samples to verify on, in the same forms.")
+    ] = None,
+    label_pattern: LabelPattern = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings as TOML; they win over the target's.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="fp32, fp16, w8, w4, w8a8-dynamic or w8a8; default: the target's own."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One setting, as `edgeexport targets NAME` lists them. Repeatable."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder; default MODEL-TARGET-PRECISION."),
+    ] = None,
+    on: On = None,
+    limit: Limit = None,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Run the bundle and check it against the target's limits.")
+    ] = True,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Use what earlier exports of the same inputs left.")
+    ] = True,
+    trust_remote_code: TrustRemoteCode = False,
+    json: AsJson = False,
+) -> int:
+    """Parse, export to each target, show."""
+    from edgeexport.errors import OutputError
+    from edgeexport.recipe import parse_assignments
+
+    flags = parse_assignments(settings or [])
+    if precision is not None:
+        flags["precision"] = precision
+    if output is not None and len(target) > 1:
+        raise OutputError(
+            f"--output {output} is one folder, and there are {len(target)} targets",
+            "Leave it out: each bundle then has a folder of its own.",
+        )
+    from edgeexport.cli import show
+    from edgeexport.pipeline import Request, run_export
+    from edgeexport.source import SourceOptions
+
+    statuses = []
+    for name in target:
+        request = Request(
+            model=model,
+            target=name,
+            calibration=calibration,
+            evaluation=evaluation,
+            label_pattern=label_pattern,
+            recipe=recipe,
+            flags=flags,
+            output=output,
+            options=SourceOptions(trust_remote_code=trust_remote_code),
+            use_cache=cache,
+        )
+        devices = tuple(on or ("local",))
+        bundle, report = run_export(request, show.progress(), verify=verify, devices=devices, limit=limit)
+        statuses.append(print_result(bundle.path, report, json))
+    return max(statuses)
+
+
+def print_result(path: Path, report: object, as_json: bool) -> int:
+    """Show a report, or say where the bundle is; give the exit code."""
+    from edgeexport.cli import show
+    from edgeexport.cli.guard import CHECK_FAILED
+    from edgeexport.results import Report
+
+    if not isinstance(report, Report):
+        typer.echo(str(path))
+        return 0
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"bundle": str(path), **report.to_dict()}, indent=2))
+    else:
+        from edgeexport.report import table
+
+        console = show.console()
+        console.print(table.render(report))
+        console.print(f"bundle: {path}", highlight=False, soft_wrap=True)
+    return CHECK_FAILED if report.verdict == "fail" else 0

@@ -1,0 +1,50 @@
+"""Verify a bundle again, on this machine or another device, and write its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeexport.cli.export import AsJson, LabelPattern, Limit, On, print_result
+
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `edgeexport export` wrote.")]
+
+
+def verify(
+    bundle: BundlePath,
+    on: On = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Labelled samples; default: the golden samples in the bundle."),
+    ] = None,
+    label_pattern: LabelPattern = None,
+    limit: Limit = None,
+    float32: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The float32 model of the same format, to time against in turn."),
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Parse, verify, show."""
+    from edgeexport.cli import show
+    from edgeexport.errors import ModelError
+    from edgeexport.pipeline import run_verify
+    from edgeexport.samples import open_samples
+
+    if float32 is not None and not float32.is_file():
+        raise ModelError(f"no float32 model at {float32}")
+    samples = None if evaluation is None else open_samples(evaluation, label_pattern)
+    devices = tuple(on or ("local",))
+    checked, report = run_verify(bundle, samples, show.progress(), devices=devices, limit=limit, float32=float32)
+    return print_result(checked.path, report, json)
+
+
+def report(bundle: BundlePath, json: AsJson = False) -> int:
+    """Show the report of a bundle's latest verification."""
+    from edgeexport.artifact import load_bundle
+    from edgeexport.results import Report
+
+    checked = load_bundle(bundle)
+    return print_result(checked.path, Report.read(checked.report_path), json)
