@@ -1,3 +1,127 @@
-"""edgeexport: a trained model to the devices people own, with proof that it arrived intact."""
+"""edgeexport: a trained model to the devices people own, with proof that it arrived intact.
 
+bundle = edgeexport.export("MODEL", target="raspberry-pi-4", calibration="texts.jsonl", evaluation="labelled.jsonl")
+report = edgeexport.verify(bundle.path, on=["local", "emulated:raspberry-pi-4"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeexport.artifact import Bundle
+    from edgeexport.progress import Progress
+    from edgeexport.results import Report
+
+__all__ = ["__version__", "export", "verify"]
 __version__ = "0.1.0"
+
+Place = str | PathLike[str]
+
+
+def export(
+    model: Place,
+    *,
+    target: str,
+    calibration: Place | None = None,
+    evaluation: Place | None = None,
+    label_pattern: str | None = None,
+    precision: str | None = None,
+    recipe: Place | None = None,
+    settings: Mapping[str, Any] | None = None,
+    output: Place | None = None,
+    verify: bool = True,
+    on: Sequence[str] = ("local",),
+    limit: int | None = None,
+    cache: bool = True,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Convert a model for a target, pack it with all an app needs, and verify it.
+
+    Args:
+        model: a Transformers folder or hub id, ``package.module:factory``, a ``.pt2`` program or an ``.onnx`` file.
+        target: a shipped target's name, or the path of a profile.
+        calibration: samples that set the integer ranges; see :mod:`edgeexport.samples`.
+        evaluation: labelled samples to verify on.
+        label_pattern: for flat folders of files, a regular expression with a group ``label``.
+        precision: see :data:`edgeexport.settings.Precision`; default: the target's own.
+        recipe: a settings file; wins over the target.
+        settings: nested settings, such as ``{"calibration": {"method": "mse"}}``; win over the recipe.
+        output: the bundle's folder; default ``MODEL-TARGET-PRECISION`` in the working folder.
+        verify: False leaves the bundle without a report.
+        on: devices to verify on; the first is the reference for the others.
+        limit: verify on the first so many samples.
+        cache: use what earlier exports of the same inputs left.
+        trust_remote_code: let a model folder run Python code of its own.
+        progress: told of every stage.
+
+    Returns:
+        The bundle; ``Report.read(bundle.report_path)`` has what verification found.
+
+    Raises:
+        EdgeExportError: for anything wrong; the message says what, where, and what to do.
+    """
+    from pathlib import Path
+
+    from edgeexport.pipeline import Request, run_export
+    from edgeexport.progress import Progress
+    from edgeexport.source import SourceOptions
+
+    flags = dict(settings or {})
+    if precision is not None:
+        flags["precision"] = precision
+    request = Request(
+        model=str(model),
+        target=target,
+        calibration=None if calibration is None else Path(calibration),
+        evaluation=None if evaluation is None else Path(evaluation),
+        label_pattern=label_pattern,
+        recipe=None if recipe is None else Path(recipe),
+        flags=flags,
+        output=None if output is None else Path(output),
+        options=SourceOptions(trust_remote_code=trust_remote_code),
+        use_cache=cache,
+    )
+    bundle, _ = run_export(request, progress or Progress(), verify=verify, devices=tuple(on), limit=limit)
+    return bundle
+
+
+def verify(
+    bundle: Place,
+    *,
+    on: Sequence[str] = ("local",),
+    evaluation: Place | None = None,
+    label_pattern: str | None = None,
+    limit: int | None = None,
+    float32: Place | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify a bundle on devices and write its report.
+
+    Args:
+        bundle: its folder.
+        on: devices; the first is the reference for the others.
+        evaluation: labelled samples; default: the golden samples in the bundle.
+        label_pattern: see :func:`export`.
+        limit: the first so many samples of the evaluation set.
+        float32: the float32 model of the same format, to time against in turn.
+        progress: told of every stage.
+
+    Raises:
+        EdgeExportError: the bundle is incomplete or altered, or a device cannot be used.
+    """
+    from pathlib import Path
+
+    from edgeexport.pipeline import run_verify
+    from edgeexport.progress import Progress
+    from edgeexport.samples import open_samples
+
+    samples = None if evaluation is None else open_samples(Path(evaluation), label_pattern)
+    baseline = None if float32 is None else Path(float32)
+    _, report = run_verify(
+        Path(bundle), samples, progress or Progress(), devices=tuple(on), limit=limit, float32=baseline
+    )
+    return report

@@ -13,7 +13,6 @@ import msgspec
 from edgeexport.errors import BundleError
 from edgeexport.signature import Signature
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 REPORT_PAGE = "report.html"
@@ -89,7 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         files: SHA-256 of every file but the manifest and the reports, by path.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     artifact: str
     format: str
     precision: str

@@ -105,9 +105,7 @@ class LogMelPreprocess(
     @property
     def samples(self) -> int:
         """Samples of the waveform that are used."""
-        return (
-            self.frames * self.hop_length if self.center else (self.frames - 1) * self.hop_length + self.n_fft
-        )
+        return self.frames * self.hop_length if self.center else (self.frames - 1) * self.hop_length + self.n_fft
 
     def prepare(self, assets: Path | None = None) -> Callable[[Sample], dict[str, np.ndarray]]:
         """The encoder; ``assets`` is not used.
@@ -169,18 +167,14 @@ class LogMelPreprocess(
         try:
             waveform, rate = soundfile.read(path, dtype="float64", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            raise SamplesError(
-                f"{path} cannot be read as a recording: {error}", "Repair or remove it."
-            ) from error
+            raise SamplesError(f"{path} cannot be read as a recording: {error}", "Repair or remove it.") from error
         if rate != self.sample_rate:
             raise SamplesError(
                 f"{path} is sampled at {rate} Hz, the model takes {self.sample_rate} Hz",
                 f"Resample it first: sox IN -r {self.sample_rate} OUT.",
             )
         if waveform.shape[1] != 1:
-            raise SamplesError(
-                f"{path} has {waveform.shape[1]} channels, the model takes one", "Mix it to mono first."
-            )
+            raise SamplesError(f"{path} has {waveform.shape[1]} channels, the model takes one", "Mix it to mono first.")
         if not len(waveform):
             raise SamplesError(f"{path} is an empty recording", "Remove it.")
         result: np.ndarray = waveform[:, 0]

@@ -132,9 +132,7 @@ class ImagePreprocess(
                 resize=resize,
                 resample="bilinear" if resize is None else _RESAMPLES[int(_need(config, "resample"))],
                 crop=crop,
-                rescale=float(config.get("rescale_factor", 1 / 255))
-                if config.get("do_rescale", True)
-                else None,
+                rescale=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else None,
                 mean=_triple(_need(config, "image_mean")) if normalize else None,
                 std=_triple(_need(config, "image_std")) if normalize else None,
             )
@@ -160,11 +158,7 @@ class ImagePreprocess(
             values = np.empty((1, 3, *pixels.shape[:2]), np.float32)
             for channel, source in enumerate(order):
                 np.take(table[channel], pixels[..., source], out=values[0, channel], mode="clip")
-            return {
-                self.input: values
-                if self.layout == "NCHW"
-                else np.ascontiguousarray(values.transpose(0, 2, 3, 1))
-            }
+            return {self.input: values if self.layout == "NCHW" else np.ascontiguousarray(values.transpose(0, 2, 3, 1))}
 
         return encode
 
@@ -212,9 +206,7 @@ def _read(path: Path) -> Image:
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                raise SamplesError(
-                    f"{path} has more than 8 bits a channel ({image.mode})", "Convert it to 8 bits."
-                )
+                raise SamplesError(f"{path} has more than 8 bits a channel ({image.mode})", "Convert it to 8 bits.")
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SamplesError(f"{path} cannot be read as an image: {error}", "Repair or remove it.") from error

@@ -135,9 +135,7 @@ def resolve(
 
 
 def _choose_precision(target: Profile, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    origin, precision = next(
-        (name, layer["precision"]) for name, layer in reversed(layers) if "precision" in layer
-    )
+    origin, precision = next((name, layer["precision"]) for name, layer in reversed(layers) if "precision" in layer)
     if precision not in PRECISIONS:
         raise RecipeError(f"unknown precision {precision!r} ({origin})", f"Known: {', '.join(PRECISIONS)}.")
     if precision not in target.precisions:

@@ -189,9 +189,7 @@ def _check(array: _Array) -> None:
     if not array.shape:
         raise SamplesError(f"{where} has no axis of samples", "The first axis must count the samples.")
     if math.prod(array.shape) == 0:
-        raise SamplesError(
-            f"{where} is empty (shape {list(array.shape)})", "Give at least one sample with values."
-        )
+        raise SamplesError(f"{where} is empty (shape {list(array.shape)})", "Give at least one sample with values.")
 
 
 def _take_labels(path: Path, arrays: list[_Array]) -> _Array | None:

@@ -208,9 +208,7 @@ class MediaFolder:
             names, nested = _listing(path / folder)
             if nested or not names:
                 problem = f"holds a folder ({nested[0]})" if nested else "is empty"
-                raise SamplesError(
-                    f"{path / folder} {problem}", "A class's subfolder must hold its files only."
-                )
+                raise SamplesError(f"{path / folder} {problem}", "A class's subfolder must hold its files only.")
             self._groups.append((folder, names))
         self.kind: Kind = self._find_kind()
         self.what = f"{'an image' if self.kind == 'image' else 'an audio'} folder"
@@ -260,9 +258,7 @@ class MediaFolder:
                 raise SamplesError(f"{file} is neither an image nor a .wav file", "Move it elsewhere.")
         if len(kinds) > 1:
             both = " and ".join(str(file) for file in kinds.values())
-            raise SamplesError(
-                f"{self._path} mixes images and recordings: {both}", "Give each its own folder."
-            )
+            raise SamplesError(f"{self._path} mixes images and recordings: {both}", "Give each its own folder.")
         return next(iter(kinds), "image")
 
     def _compile(self, given: str | None, classes: bool) -> re.Pattern[str] | None:

@@ -34,8 +34,7 @@ class TensorSpec:
         if str(array.dtype) != self.dtype:
             return f"'{self.name}' has dtype {array.dtype}, the model takes {self.dtype}"
         if array.ndim != len(self.shape) or any(
-            isinstance(want, int) and want != have
-            for want, have in zip(self.shape, array.shape, strict=False)
+            isinstance(want, int) and want != have for want, have in zip(self.shape, array.shape, strict=False)
         ):
             wanted = ", ".join(map(str, self.shape))
             return f"'{self.name}' has shape {list(array.shape)}, the model takes [{wanted}]"
@@ -72,15 +71,12 @@ class Signature:
         if set(feeds) != set(names):
             raise SamplesError(
                 f"{where}: arrays are named {sorted(feeds)}, the model's inputs are {names}",
-                "Rename the arrays to the model's input names; "
-                "`edgeexport inspect MODEL` lists them.",
+                "Rename the arrays to the model's input names; `edgeexport inspect MODEL` lists them.",
             )
         for spec in self.inputs:
             problem = spec.mismatch(feeds[spec.name])
             if problem is not None:
-                raise SamplesError(
-                    f"{where}: {problem}", "Convert the samples, or check the preprocessing."
-                )
+                raise SamplesError(f"{where}: {problem}", "Convert the samples, or check the preprocessing.")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

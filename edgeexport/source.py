@@ -27,12 +27,9 @@ class SourceOptions:
 
     Attributes:
         trust_remote_code: let a Transformers folder run Python code of its own.
-        inputs: an ``.npz`` with one example, for sources that do not say what they take.
-        dynamic_batch: whether a torch source is exported with a dynamic first axis.
     """
 
     trust_remote_code: bool = False
-    example: Path | None = None
 
 
 class Source(abc.ABC):

@@ -22,15 +22,12 @@ def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[
     """
     generator = np.random.default_rng(_SEED)
     image_shape = getattr(preprocess, "shape", None)
-    return [
-        {spec.name: _values(spec, image_shape, generator) for spec in signature.inputs} for _ in range(count)
-    ]
+    return [{spec.name: _values(spec, image_shape, generator) for spec in signature.inputs} for _ in range(count)]
 
 
 def _values(spec: TensorSpec, image_shape: Any, generator: np.random.Generator) -> np.ndarray:
     shape = tuple(
-        length if isinstance(length, int) else (1 if axis == 0 else _LENGTH)
-        for axis, length in enumerate(spec.shape)
+        length if isinstance(length, int) else (1 if axis == 0 else _LENGTH) for axis, length in enumerate(spec.shape)
     )
     if image_shape is not None and len(image_shape) == len(shape):
         shape = tuple(image_shape)

@@ -100,19 +100,13 @@ class TokenizerPreprocess(
         from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
 
         if assets is None or not (assets / TOKENIZER_FILE).is_file():
-            where = (
-                f"{assets} holds no {TOKENIZER_FILE}"
-                if assets
-                else f"no folder with {TOKENIZER_FILE} is known"
-            )
+            where = f"{assets} holds no {TOKENIZER_FILE}" if assets else f"no folder with {TOKENIZER_FILE} is known"
             raise ModelError(f"text cannot be encoded: {where}", "It belongs beside the model.")
         path = assets / TOKENIZER_FILE
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing more precise
-            raise ModelError(
-                f"{path} is no tokenizer: {error}", "Save it again with save_pretrained."
-            ) from error
+            raise ModelError(f"{path} is no tokenizer: {error}", "Save it again with save_pretrained.") from error
         special = tokenizer.num_special_tokens_to_add(len(self.fields) == 2)
         if self.max_length <= special:
             raise ModelError(

@@ -106,9 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is no JSON object: {error}", "Save the model again.") from error
 
 
-def _max_length(
-    folder: Path, model: Mapping[str, Any], config: Mapping[str, Any], sentence: Mapping[str, Any]
-) -> int:
+def _max_length(folder: Path, model: Mapping[str, Any], config: Mapping[str, Any], sentence: Mapping[str, Any]) -> int:
     limits = []
     stated = sentence.get("max_seq_length") or config.get("model_max_length")
     if isinstance(stated, int | float) and 0 < stated < _SANE_LENGTH:
@@ -155,11 +153,7 @@ def _check_agreement(
     for key, default, part, kind, name in _PATCHED:
         settings = getattr(tokenizer, part) or {}
         wanted = config.get(key, default)
-        if (
-            settings.get("type") == kind
-            and settings.get(name) != wanted
-            and not (plain and part == "normalizer")
-        ):
+        if settings.get("type") == kind and settings.get(name) != wanted and not (plain and part == "normalizer"):
             raise ModelError(
                 f"{path} has {name} {settings.get(name)}, but by tokenizer_config.json {key} is {wanted}",
                 remedy,

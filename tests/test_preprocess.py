@@ -23,13 +23,9 @@ AUDIO = {"sample_rate": 8000, "n_fft": 256, "win_length": 256, "hop_length": 80,
 AUDIO |= {"f_max": 4000.0, "mel_scale": "slaney", "norm": "slaney", "frames": 50}
 SPECIFICATIONS = [
     TokenizerPreprocess(max_length=128),
-    TokenizerPreprocess(
-        max_length=9, fields=("a", "b"), inputs=("input_ids",), dtype="int32", pad_to=9, pad_id=1
-    ),
+    TokenizerPreprocess(max_length=9, fields=("a", "b"), inputs=("input_ids",), dtype="int32", pad_to=9, pad_id=1),
     ImagePreprocess(),
-    ImagePreprocess(
-        resize=96, crop=(96, 90), mean=(0.1, 0.2, 0.3), std=(1, 1, 1), layout="NHWC", channels="BGR"
-    ),
+    ImagePreprocess(resize=96, crop=(96, 90), mean=(0.1, 0.2, 0.3), std=(1, 1, 1), layout="NHWC", channels="BGR"),
     ImagePreprocess(resize=(96, 90), resample="lanczos", rescale=None),
     LogMelPreprocess(**AUDIO),
     LogMelPreprocess(**AUDIO, mean=-3.0, std=2.0, center=False, layout="frames-mels-channel"),
@@ -90,9 +86,7 @@ def test_the_manifest_of_an_image_model_reads_so():
     ],
 )
 def test_a_manifest_that_does_not_validate_is_refused(data, problem):
-    with pytest.raises(
-        BundleError, match="manifest.json: preprocess does not validate: .*" + re.escape(problem)
-    ):
+    with pytest.raises(BundleError, match="manifest.json: preprocess does not validate: .*" + re.escape(problem)):
         from_dict(data)
     gc.collect()
 

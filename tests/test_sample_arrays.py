@@ -21,9 +21,7 @@ def refused(match: str):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("key", ["label", "labels"])
-@pytest.mark.parametrize(
-    "labels", [np.arange(5), np.arange(5)[:, None], np.array(list("abcde")), np.linspace(0, 1, 5)]
-)
+@pytest.mark.parametrize("labels", [np.arange(5), np.arange(5)[:, None], np.array(list("abcde")), np.linspace(0, 1, 5)])
 def test_npz_rows_labels_and_names(tmp_path, save, key, labels):
     save(tmp_path / "s.npz", pixel_values=X, input_ids=IDS, **{key: labels})
     samples = open_samples(tmp_path / "s.npz")
@@ -43,9 +41,7 @@ def test_npz_rows_labels_and_names(tmp_path, save, key, labels):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize(
-    "array", [np.asfortranarray(X), X.astype(">f4"), X > 0, X.astype(np.float16), X[:, 0, 0]]
-)
+@pytest.mark.parametrize("array", [np.asfortranarray(X), X.astype(">f4"), X > 0, X.astype(np.float16), X[:, 0, 0]])
 def test_any_order_and_byte_order_gives_native_rows(tmp_path, save, array):
     save(tmp_path / "s.npz", x=array)
     rows = [sample.record["x"] for sample in open_samples(tmp_path / "s.npz")]

@@ -180,9 +180,7 @@ def test_missing_and_unknown_files(tmp_path, name, problem):
         open_samples(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), [("s.jsonl", ""), ("s.jsonl", "\n\n"), ("s.csv", ""), ("s.csv", "a,b\n")]
-)
+@pytest.mark.parametrize(("name", "data"), [("s.jsonl", ""), ("s.jsonl", "\n\n"), ("s.csv", ""), ("s.csv", "a,b\n")])
 def test_an_empty_file_is_refused(tmp_path, name, data):
     with refused(f"{tmp_path / name} holds no samples"):
         open_samples(write(tmp_path / name, data))

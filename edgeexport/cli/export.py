@@ -15,7 +15,8 @@ Model = Annotated[
     ),
 ]
 TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Let a model folder run Python code of its own when it loads.")
+    bool,
+    typer.Option("--trust-remote-code", help="Let a model folder run Python code of its own when it loads."),
 ]
 LabelPattern = Annotated[
     str | None,
@@ -67,7 +68,9 @@ def export(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="One setting, as `edgeexport targets NAME` lists them. Repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="One setting, as `edgeexport targets NAME` lists them. Repeatable.",
         ),
     ] = None,
     output: Annotated[
@@ -77,7 +80,8 @@ def export(
     on: On = None,
     limit: Limit = None,
     verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Run the bundle and check it against the target's limits.")
+        bool,
+        typer.Option("--verify/--no-verify", help="Run the bundle and check it against the target's limits."),
     ] = True,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Use what earlier exports of the same inputs left.")

@@ -25,11 +25,19 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             status = command(*arguments, **named)
         except EdgeExportError as error:
-            fail(error.what, error.hint or (error.log if isinstance(error, RunFailed) else None), error.exit_code)
+            fail(
+                error.what,
+                error.hint or (error.log if isinstance(error, RunFailed) else None),
+                error.exit_code,
+            )
         except KeyboardInterrupt:
             fail("Interrupted; nothing was left half-written.", None, BAD_INPUT)
         except MemoryError:
-            fail("There is not enough memory.", "Close other programs, or export a smaller model.", MACHINE_LACKS)
+            fail(
+                "There is not enough memory.",
+                "Close other programs, or export a smaller model.",
+                MACHINE_LACKS,
+            )
         except ModuleNotFoundError as error:
             fail(f"The package '{error.name}' is missing.", "pip install 'edgeexport[all]'", MACHINE_LACKS)
         except BrokenPipeError:

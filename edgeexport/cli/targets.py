@@ -18,8 +18,8 @@ def targets(
     if name is None:
         titles = shipped_targets()
         width = max(map(len, titles), default=0)
-        for target, title in titles.items():
-            typer.echo(f"{target:{width}}  {title}")
+        for each, title in titles.items():
+            typer.echo(f"{each:{width}}  {title}")
         typer.echo("\n`edgeexport targets NAME` shows a target's rules; --target takes a .toml file of yours as well.")
         return 0
     target = load_target(name)

@@ -155,9 +155,7 @@ def _unpack_packages(root: Path, work: Path, architecture: str, report: Callable
     variables = {**os.environ, "LC_ALL": "C"}
     report(f"reading the package lists for {architecture}")
     # One dead source among many ends this with an error; what counts is whether the packages can be had.
-    update = subprocess.run(
-        [*apt, "update"], env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    update = subprocess.run([*apt, "update"], env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     report("downloading system packages")
     _run(
         [*apt, "install", "--download-only", *PACKAGES],
@@ -190,9 +188,7 @@ def _link_cpus(folder: Path, cpus: Mapping[str, Mapping[str, str]]) -> None:
             (prefix / name).write_text(text)
 
 
-def _unpack_wheels(
-    folder: Path, work: Path, plan: Plan, emulator: Emulator, report: Callable[[str], None]
-) -> None:
+def _unpack_wheels(folder: Path, work: Path, plan: Plan, emulator: Emulator, report: Callable[[str], None]) -> None:
     interpreter = [*emulator.command(folder), "-c", _VERSIONS]
     versions = _run(interpreter, "the new root cannot run", environment(folder))
     major, minor, glibc = (int(word) for word in versions.split())

@@ -16,9 +16,7 @@ class LocalDevice:
     def run(self, job: Job, folder: Path, progress: Progress | None = None) -> JobResult:
         """See :class:`edgeexport.job.Device`."""
         write_job(job, folder)
-        return run_command(
-            [sys.executable, str(RUNNER), str(folder)], folder, job.timeout_s, progress=progress
-        )
+        return run_command([sys.executable, str(RUNNER), str(folder)], folder, job.timeout_s, progress=progress)
 
     def describe(self) -> DeviceInfo:
         """This machine's processor."""

@@ -63,7 +63,7 @@ class Request:
     recipe: Path | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
     output: Path | None = None
-    options: SourceOptions = SourceOptions()
+    options: SourceOptions = field(default_factory=SourceOptions)
     use_cache: bool = True
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from edgeexport import discover
 from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
@@ -120,20 +121,19 @@ class Verification:
             (bundle.path / REPORT_PAGE).write_text(html.render(report), encoding="utf-8")
         return report
 
-    def _plan(
-        self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None
-    ) -> Plan:
+    def _plan(self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None) -> Plan:
         signature = bundle.signature
         golden = list(_golden_cases(bundle))
         cases: Iterator[Case] = iter(golden)
-        count, over = len(golden), _GOLDEN
+        count = len(golden)
+        over: Literal["golden", "evaluation"] = "golden"
         if evaluation is not None:
             references = _references(bundle, evaluation)
             cases = _evaluation_cases(bundle, evaluation, references)
-            count, over = len(evaluation), _EVALUATION
+            count, over = len(evaluation), "evaluation"
             if references is None:
                 cases = itertools.chain(golden, cases)
-                count, over = count + len(golden), _GOLDEN
+                count, over = count + len(golden), "golden"
         example = golden[0].inputs
         if from_dict(bundle.manifest.preprocess).accepts == "text":
             shapes = {spec.name: spec.shape for spec in signature.inputs}
@@ -177,10 +177,6 @@ class Verification:
                 where=f"{run.runtime} on {run.device}",
                 note=f"the device has {run.runtime} {run.runtime_version}; the target needs {need.minimum}",
             )
-
-
-_GOLDEN: Literal["golden"] = "golden"
-_EVALUATION: Literal["evaluation"] = "evaluation"
 
 
 def open_device(name: str) -> Device:
@@ -239,7 +235,7 @@ def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path |
 
 
 def _between_devices(
-    runs: list[Run], predictions: list[list], settings: Settings, bundle: Bundle
+    runs: list[Run], predictions: list[list[np.ndarray]], settings: Settings, bundle: Bundle
 ) -> Iterator[Check]:
     """Whether later devices predict what the first does."""
     if bundle.manifest.task != "classification":

@@ -75,7 +75,7 @@ def render(report: Report) -> str:
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(value=format_value, style=_style)
-    return environment.from_string(_PAGE).render(report=report)
+    return str(environment.from_string(_PAGE).render(report=report))
 
 
 def format_value(value: float | None, unit: str) -> str:
@@ -88,4 +88,4 @@ def format_value(value: float | None, unit: str) -> str:
 
 
 def _style(verdict: str) -> str:
-    return verdict.split()[0].replace("incomplete", "not")
+    return verdict.split(maxsplit=1)[0].replace("incomplete", "not")

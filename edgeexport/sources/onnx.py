@@ -25,13 +25,12 @@ def accepts(model: str) -> bool:
     return Path(model).suffix == ".onnx"
 
 
-def open_source(model: str, options: SourceOptions) -> OnnxSource:
+def open_source(model: str, _options: SourceOptions) -> OnnxSource:
     """Open an ``.onnx`` file.
 
     Raises:
         ModelError: there is none, or it is not a float ONNX model.
     """
-    del options
     path = Path(model)
     if not path.is_file():
         raise ModelError(f"no ONNX file at {path}")
@@ -68,9 +67,7 @@ class OnnxSource(Source):
         from onnx import TensorProto
 
         floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
-        return 4 * sum(
-            math.prod(tensor.dims) for tensor in self._model.graph.initializer if tensor.data_type in floats
-        )
+        return 4 * int(sum(int(math.prod(tensor.dims)) for tensor in self._model.graph.initializer if tensor.data_type in floats)
 
     def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See :class:`Source`."""
@@ -86,11 +83,18 @@ class OnnxSource(Source):
     @cached_property
     def _model(self) -> Any:
         model = load_onnx(self._path, weights=False)
-        quantized = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv"}
+        quantized = {
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "DynamicQuantizeLinear",
+            "MatMulInteger",
+            "QLinearConv",
+        }
         found = sorted(quantized & {node.op_type for node in model.graph.node})
         if found:
             raise ModelError(
-                f"{self._path} is quantized already (it has {found[0]})", "Give the float32 model it came from."
+                f"{self._path} is quantized already (it has {found[0]})",
+                "Give the float32 model it came from.",
             )
         return model
 

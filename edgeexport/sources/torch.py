@@ -32,7 +32,7 @@ def accepts(model: str) -> bool:
     return _FACTORY.fullmatch(model) is not None or Path(model).suffix in {".pt2", *_PICKLES}
 
 
-def open_source(model: str, options: SourceOptions) -> TorchSource:
+def open_source(model: str, _options: SourceOptions) -> TorchSource:
     """Import a factory and call it, or load an exported program.
 
     A factory takes no arguments and returns a ``torch.nn.Module`` with the attributes
@@ -151,7 +151,7 @@ class TorchSource(Source):
     def _dynamic_shape(self, key: str) -> dict[int, Any]:
         import torch
 
-        return {axis: torch.export.Dim.DYNAMIC for axis in self._axes.get(key, {})}
+        return dict.fromkeys(self._axes.get(key, {}), torch.export.Dim.DYNAMIC)
 
 
 def _load_program(path: Path) -> Any:

@@ -112,9 +112,7 @@ class TransformersSource(Source):
     def signature(self) -> Signature:
         """As optimum exports it; found by one small forward."""
         config = self._export_config
-        dummies = {
-            name: tensor.numpy() for name, tensor in config.generate_dummy_inputs(framework="pt").items()
-        }
+        dummies = {name: tensor.numpy() for name, tensor in config.generate_dummy_inputs(framework="pt").items()}
         names = tuple(config.inputs)
         outputs = TorchReference(self.module(), names, tuple(config.outputs))(dummies)
         return Signature(
@@ -160,6 +158,8 @@ class TransformersSource(Source):
             warnings.simplefilter("ignore")
             try:
                 export(self._model, config, path, opset=max(_OPSET, config.DEFAULT_ONNX_OPSET))
+                # Stores a table that embedding and head share once instead of twice.
+                config.post_process_exported_models(path.parent, {"model": (self._model, config)}, [path.name])
             except Exception as error:
                 raise ConversionError(
                     f"exporting {self.name} to ONNX failed: {type(error).__name__}: {error}"
@@ -205,9 +205,8 @@ class TransformersSource(Source):
 
     @cached_property
     def _export_config(self) -> Any:
-        from optimum.exporters.tasks import TasksManager
-
         import optimum.exporters.onnx.model_configs  # noqa: F401  registers the architectures
+        from optimum.exporters.tasks import TasksManager
 
         try:
             constructor = TasksManager.get_exporter_config_constructor(
@@ -215,8 +214,7 @@ class TransformersSource(Source):
             )
         except (KeyError, ValueError) as error:
             raise ModelError(
-                f"{self.name}: optimum exports no '{self._config.get('model_type')}' for "
-                f"{self._kind.export_task}",
+                f"{self.name}: optimum exports no '{self._config.get('model_type')}' for {self._kind.export_task}",
                 "Wrap the model in a torch module and give it as package.module:factory.",
             ) from error
         config = constructor(self._model.config)

@@ -12,7 +12,6 @@ from edgeexport.results import Accuracy
 from edgeexport.samples import Sample
 from edgeexport.verify.parity import cosine
 
-
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -73,9 +72,7 @@ class CosineMeter:
         """See :class:`Meter`."""
         if self._samples == 0:
             return None
-        return Accuracy(
-            metric="cosine", value=self._sum / self._samples, reference=1.0, samples=self._samples
-        )
+        return Accuracy(metric="cosine", value=self._sum / self._samples, reference=1.0, samples=self._samples)
 
 
 class NoMeter:

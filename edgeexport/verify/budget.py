@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeexport.results import Check, Run, Size
+from edgeexport.results import Check, Run, Size, Verdict
 from edgeexport.settings import Limits
 
 
@@ -20,14 +20,10 @@ def judge(
 ) -> Check:
     """One check. Without a limit a measured value passes; with a limit and no value it is not run."""
     if measured is None:
-        return Check(
-            name=name, measured=None, limit=limit, unit=unit, verdict="not run", where=where, note=note
-        )
+        return Check(name=name, measured=None, limit=limit, unit=unit, verdict="not run", where=where, note=note)
     kept = limit is None or (measured >= limit if at_least else measured <= limit)
-    verdict = "pass" if kept else "fail"
-    return Check(
-        name=name, measured=measured, limit=limit, unit=unit, verdict=verdict, where=where, note=note
-    )
+    verdict: Verdict = "pass" if kept else "fail"
+    return Check(name=name, measured=measured, limit=limit, unit=unit, verdict=verdict, where=where, note=note)
 
 
 def size_checks(size: Size, limits: Limits) -> Iterator[Check]:
@@ -50,9 +46,7 @@ def run_checks(
     """
     where = f"{run.runtime} on {run.device}"
     if run.error is not None:
-        yield Check(
-            name="run", measured=None, limit=None, unit="", verdict="fail", where=where, note=run.error
-        )
+        yield Check(name="run", measured=None, limit=None, unit="", verdict="fail", where=where, note=run.error)
         return
     if run.parity is not None:
         # Two scores near a decision boundary turn far for a tiny change, so classes are judged by agreement.
@@ -60,9 +54,7 @@ def run_checks(
         yield judge("cosine_min", run.parity.cosine_min, limit, "", where, at_least=True)
         if run.parity.agreement is not None:
             note = f"{run.parity.unlike} of {run.parity.samples} unlike float32"
-            yield judge(
-                "agreement", run.parity.agreement, limits.agreement, "share", where, at_least=True, note=note
-            )
+            yield judge("agreement", run.parity.agreement, limits.agreement, "share", where, at_least=True, note=note)
     if run.accuracy is not None and run.accuracy.reference is not None:
         drop = run.accuracy.reference - run.accuracy.value
         drop = drop if run.accuracy.higher_is_better else -drop

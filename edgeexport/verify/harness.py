@@ -153,9 +153,7 @@ def _check_outputs(sample: str, reference: Arrays, outputs: Arrays) -> None:
     for name, expected in reference.items():
         if name not in outputs or outputs[name].shape != expected.shape:
             shape = list(outputs[name].shape) if name in outputs else "missing"
-            raise RunFailed(
-                f"{sample}: output '{name}' is {shape}, the float32 source's is {list(expected.shape)}"
-            )
+            raise RunFailed(f"{sample}: output '{name}' is {shape}, the float32 source's is {list(expected.shape)}")
 
 
 def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
@@ -200,20 +198,19 @@ def example_of_length(inputs: Arrays, axes: Mapping[str, tuple[int | str, ...]],
     """
     resized = {}
     for name, array in inputs.items():
+        taken = array
         for axis, dimension in enumerate(axes[name][1:], 1):
             if isinstance(dimension, str):
                 index = np.resize(np.arange(array.shape[axis]), length)
-                array = np.take(array, index, axis=axis)
-        resized[name] = np.ascontiguousarray(array)
+                taken = np.take(taken, index, axis=axis)
+        resized[name] = np.ascontiguousarray(taken)
     return resized
 
 
 def agreement(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[int, int]:
     """How many predictions of two devices are unlike, and of how many."""
     pairs = list(itertools.zip_longest(first, second))
-    unlike = sum(
-        a is None or b is None or not np.array_equal(a.argmax(-1), b.argmax(-1)) for a, b in pairs
-    )
+    unlike = sum(a is None or b is None or not np.array_equal(a.argmax(-1), b.argmax(-1)) for a, b in pairs)
     return unlike, len(pairs)
 
 

@@ -314,9 +314,7 @@ def exact_product(path, x, activation):
     point = 128 if activation is np.uint8 else 0
     quantized = np.clip(np.rint(x.astype(np.float64) * 2**5) + point, bounds.min, bounds.max) - point
     product = quantized @ weights.astype(np.float64) * 2.0**-15
-    return (np.clip(np.rint(product * 2**5) + point, bounds.min, bounds.max) - point).astype(
-        np.float32
-    ) * 2**-5
+    return (np.clip(np.rint(product * 2**5) + point, bounds.min, bounds.max) - point).astype(np.float32) * 2**-5
 
 
 @pytest.mark.slow

@@ -142,9 +142,7 @@ def test_an_output_that_is_not_numbers_is_a_failure(tmp_path, start):
 def test_the_runner_needs_numpy_and_the_standard_library_only():
     """What is shipped must start where edgeexport is not installed."""
     folder = RUNNER.parent
-    code = (
-        f"import sys; sys.path.insert(0, {str(folder)!r}); import runner; print('edgeexport' in sys.modules)"
-    )
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import runner; print('edgeexport' in sys.modules)"
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder.anchor
     )

@@ -67,11 +67,11 @@ def open_format() -> OnnxFormat:
     return OnnxFormat()
 
 
-def _as_it_is(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+def _as_it_is(model: Any, _settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
     return model, []
 
 
-def _float16(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
+def _float16(model: Any, settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
     from edgeexport.formats.onnx.graph import Graph, constants_to_initializers
     from edgeexport.formats.onnx.half import to_float16
     from edgeexport.formats.onnx.prepare import raise_masks
@@ -83,19 +83,15 @@ def _float16(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
 
 
 def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, list[str]]]:
-    def convert(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, list[str]]:
-        from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph
+    def convert(model: Any, settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
+        from edgeexport.formats.onnx.graph import Graph
         from edgeexport.formats.onnx.integer import assign
         from edgeexport.formats.onnx.prepare import prepare
         from edgeexport.formats.onnx.weights import quantize_weights
 
         notes = prepare(model, 0.0)
         graph = Graph(model)
-        names = {
-            name
-            for name, node in ((node.name, node) for node in graph.nodes)
-            if node.op_type in LAYER_INPUTS
-        }
+        names = {name for name, node in ((node.name, node) for node in graph.nodes) if node.op_type in LAYER_INPUTS}
         kept_float = {name for name in names if name not in assign(graph, settings, settings.precision)}
         model, more = quantize_weights(graph, bits, names - kept_float, settings)
         return model, notes + more
@@ -107,7 +103,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     """``w8a8`` and ``w8a8-dynamic``; overrides may mix both in one graph."""
     from edgeexport.formats.onnx.embeddings import quantize_embeddings
     from edgeexport.formats.onnx.graph import Graph, name_nodes
-    from edgeexport.formats.onnx.integer import assign, quantize_dynamic, quantize_static
+    from edgeexport.formats.onnx.integer import assign, quantize_dynamic, quantize_static, settle
     from edgeexport.formats.onnx.prepare import prepare
     from edgeexport.formats.onnx.smooth import smooth
     from edgeexport.formats.onnx.tied import quantize_tied_tables
@@ -115,7 +111,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     rules = settings.quantization
     notes = prepare(model, rules.mask_value)
     graph = Graph(model)
-    precisions = assign(graph, settings, settings.precision)
+    precisions = settle(graph, assign(graph, settings, settings.precision))
     if rules.smoothing and feeds is not None:
         smoothed = smooth(graph, rules.smoothing, rules.smoothing_ratio, lambda: feeds("channel ranges"))
         notes.append(f"{len(smoothed)} activations with outlier channels smoothed (α {rules.smoothing:g})")

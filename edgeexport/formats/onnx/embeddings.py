@@ -43,7 +43,7 @@ def column_scales(matrix: np.ndarray) -> np.ndarray:
 
 def round_to_int8(matrix: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """``matrix`` in steps of ``scale``, to the nearest, within ±127."""
-    return np.clip(np.rint(matrix / scale), -127, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(matrix / scale), -127, 127), np.int8)
 
 
 def _is_table(graph: Graph, name: str) -> bool:
@@ -54,8 +54,7 @@ def _is_table(graph: Graph, name: str) -> bool:
         and int(np.prod(graph.constants[name].dims)) >= _LEAST_ELEMENTS
         and bool(users)
         and all(
-            node.op_type == "Gather" and node.input[0] == name and attribute(node, "axis", 0) == 0
-            for node in users
+            node.op_type == "Gather" and node.input[0] == name and attribute(node, "axis", 0) == 0 for node in users
         )
     )
 

@@ -12,6 +12,4 @@ def to_float16(model: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return convert_float_to_float16(
-            model, keep_io_types=True, min_positive_val=5.96e-8, max_finite_val=65504.0
-        )
+        return convert_float_to_float16(model, keep_io_types=True, min_positive_val=5.96e-8, max_finite_val=65504.0)

@@ -45,11 +45,28 @@ def assign(graph: Graph, settings: Settings, default: str) -> dict[str, str]:
         matched = [node.name for node in graph.nodes if _matches(override, node)]
         if not matched:
             raise RecipeError(
-                f"override {override} matches no node of the model", "`edgeexport inspect MODEL` lists its nodes."
+                f"override {override} matches no node of the model",
+                "`edgeexport inspect MODEL` lists its nodes.",
             )
         for name in matched:
             chosen[name] = override.precision
     return {name: precision for name, precision in chosen.items() if precision != "fp32"}
+
+
+def settle(graph: Graph, precisions: Mapping[str, str]) -> dict[str, str]:
+    """Give ``w8a8`` MatMuls that ONNX Runtime would take for a Gemm dynamic activations instead.
+
+    It fuses a MatMul of matrices and the Add after it to Gemm before it looks for integers to compute with; the weight
+    is then dequantized at every inference, which took longer than the layer itself. The dynamic form is not fused.
+    """
+    settled = dict(precisions)
+    ranks = _ranks(graph)
+    for node in graph.matmuls():
+        followers = graph.users[node.output[0]]
+        fused = ranks.get(node.input[0]) == 2 and len(followers) == 1 and followers[0].op_type == "Add"
+        if fused and settled.get(node.name) == "w8a8":
+            settled[node.name] = "w8a8-dynamic"
+    return settled
 
 
 def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feeds: Feeds) -> Any:
@@ -101,9 +118,9 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
 
 def quantize_dynamic(model: Any, names: Sequence[str], settings: Settings) -> Any:
     """Quantize the named nodes with activation ranges found while running (DynamicQuantizeLinear, always uint8)."""
+    from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
-    from onnxruntime.quantization import QuantType
 
     rules = settings.quantization
     op_types = sorted({node.op_type for node in model.graph.node if node.name in set(names)})
@@ -170,6 +187,19 @@ def _float_tensors(graph: Graph) -> set[str]:
     known = {value.name for value in values}
     # A tensor that shape inference does not reach is taken for float: the nodes asked for compute on floats.
     return floats | (set(graph.producers) - known)
+
+
+def _ranks(graph: Graph) -> dict[str, int]:
+    """Number of axes of each tensor that shape inference reaches."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(graph.model)
+    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in values
+        if value.type.tensor_type.HasField("shape")
+    }
 
 
 def _type(name: str) -> QuantType:

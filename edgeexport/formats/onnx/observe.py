@@ -15,7 +15,7 @@ import onnxruntime
 from onnx import helper
 
 from edgeexport.errors import ConversionError
-from edgeexport.formats.onnx.graph import FLOAT, Graph, copy_model
+from edgeexport.formats.onnx.graph import FLOAT, copy_model
 
 Feed = Mapping[str, np.ndarray]
 
@@ -65,8 +65,8 @@ def observe_ranges(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> d
     outputs = [f"{name}__{op}" for name in names for op in (*reductions, "Size")]
     ranges = {name: Range() for name in names}
     for values in _run(probed, outputs, feeds):
-        for seen, name in zip(ranges.values(), range(0, len(values), 4), strict=True):
-            low, high, squares, count = (value.item() for value in values[name : name + 4])
+        for seen, start in zip(ranges.values(), range(0, len(values), 4), strict=True):
+            low, high, squares, count = (value.item() for value in values[start : start + 4])
             seen.low, seen.high = min(seen.low, low), max(seen.high, high)
             seen.squares += squares
             seen.count += count
@@ -91,9 +91,7 @@ def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) ->
     axis = helper.make_tensor("observe__axis", 7, [1], [0])
     probed.graph.initializer.append(axis)
     for name in names:
-        largest = helper.make_node(
-            "ReduceMax", [f"{name}__Flat", axis.name], [f"{name}__Largest"], keepdims=0
-        )
+        largest = helper.make_node("ReduceMax", [f"{name}__Flat", axis.name], [f"{name}__Largest"], keepdims=0)
         _add_output(probed, largest, dtype=FLOAT, shape=None)
     largest_seen: dict[str, np.ndarray] = {}
     for values in _run(probed, [f"{name}__Largest" for name in names], feeds):
@@ -111,9 +109,7 @@ def observe_histograms(
     for name in ranges:
         if name not in known:
             probed.graph.output.append(helper.make_tensor_value_info(name, FLOAT, None))
-    histograms = {
-        name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()
-    }
+    histograms = {name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()}
     for values in _run(probed, list(ranges), feeds):
         for histogram, value in zip(histograms.values(), values, strict=True):
             width = (histogram.high - histogram.low) or 1.0
@@ -141,8 +137,6 @@ def _run(model: Any, outputs: Sequence[str], feeds: Iterable[Feed]) -> Iterator[
     # The memory arena keeps a block for every shape it meets, and with it memory would grow with the samples.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for feed in feeds:
         yield session.run(list(outputs), dict(feed))

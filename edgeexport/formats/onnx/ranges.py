@@ -17,9 +17,7 @@ _CANDIDATES = 64
 _LEVELS = 255
 
 
-def find_ranges(
-    model: Any, names: Sequence[str], calibration: Calibration, feeds: Feeds
-) -> dict[str, Interval]:
+def find_ranges(model: Any, names: Sequence[str], calibration: Calibration, feeds: Feeds) -> dict[str, Interval]:
     """The interval of each named activation, by the calibration's method.
 
     ``minmax`` takes one pass over the samples, ``percentile`` and ``mse`` two: the second fills histograms between

@@ -56,9 +56,7 @@ def smooth(
         )
         for position in readers[name]:
             nodes[position].input[0] = smoothed
-    graph.replace_nodes(
-        node for position, old in enumerate(nodes) for node in (*before.get(position, ()), old)
-    )
+    graph.replace_nodes(node for position, old in enumerate(nodes) for node in (*before.get(position, ()), old))
     return chosen
 
 

@@ -34,7 +34,11 @@ def quantize_tied_tables(graph: Graph) -> list[str]:
                 continue
             replacements[user.name] = [
                 helper.make_node(
-                    "Transpose", [f"{name}_int8"], [f"{name}_transposed"], name=f"{name}_transpose", perm=[1, 0]
+                    "Transpose",
+                    [f"{name}_int8"],
+                    [f"{name}_transposed"],
+                    name=f"{name}_transpose",
+                    perm=[1, 0],
                 )
             ]
             for head in graph.users[user.output[0]]:
@@ -63,7 +67,10 @@ def _embedding(table: str, gather: Any) -> list[Any]:
         helper.make_node("Gather", [f"{table}_int8", ids], [f"{output}_int8"], name=f"{gather.name}_rows"),
         helper.make_node("Gather", [f"{table}_scale", ids], [f"{output}_scales"], name=f"{gather.name}_scales"),
         helper.make_node(
-            "Unsqueeze", [f"{output}_scales", f"{table}_axis"], [f"{output}_scale"], name=f"{gather.name}_column"
+            "Unsqueeze",
+            [f"{output}_scales", f"{table}_axis"],
+            [f"{output}_scale"],
+            name=f"{gather.name}_column",
         ),
         helper.make_node(
             "Cast", [f"{output}_int8"], [f"{output}_float"], name=f"{gather.name}_cast", to=TensorProto.FLOAT

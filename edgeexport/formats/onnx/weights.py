@@ -72,7 +72,11 @@ def _store_int8(graph: Graph, node: Any) -> Any:
     zeros = graph.add_constant(f"{stem}_zero", np.zeros(scale.shape, np.int8))
     node.input[position] = f"{stem}_float"
     return helper.make_node(
-        "DequantizeLinear", [stored, scales, zeros], [f"{stem}_float"], name=f"{node.name}_dequantize", axis=axis
+        "DequantizeLinear",
+        [stored, scales, zeros],
+        [f"{stem}_float"],
+        name=f"{node.name}_dequantize",
+        axis=axis,
     )
 
 
