@@ -67,7 +67,8 @@ class OnnxSource(Source):
         from onnx import TensorProto
 
         floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
-        return 4 * int(sum(int(math.prod(tensor.dims)) for tensor in self._model.graph.initializer if tensor.data_type in floats)
+        elements = (math.prod(tensor.dims) for tensor in self._model.graph.initializer if tensor.data_type in floats)
+        return 4 * int(sum(elements))
 
     def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See :class:`Source`."""

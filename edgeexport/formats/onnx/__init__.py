@@ -91,9 +91,8 @@ def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, li
 
         notes = prepare(model, 0.0)
         graph = Graph(model)
-        names = {name for name, node in ((node.name, node) for node in graph.nodes) if node.op_type in LAYER_INPUTS}
-        kept_float = {name for name in names if name not in assign(graph, settings, settings.precision)}
-        model, more = quantize_weights(graph, bits, names - kept_float, settings)
+        names = set(assign(graph, settings, settings.precision))
+        model, more = quantize_weights(graph, bits, names, settings)
         return model, notes + more
 
     return convert
