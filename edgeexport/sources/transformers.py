@@ -93,7 +93,7 @@ class TransformersSource(Source):
         self._check_weights()
         self._check_code()
         self._pooling = _read_pooling(folder)
-        self.name = folder.resolve().name
+        self.name = folder.absolute().name
         self.task = "embedding" if self._pooling else self._kind.task
         self.labels = self._read_labels()
         self.preprocess, self.assets = self._open_preprocess()
@@ -331,24 +331,27 @@ def _read_pooling(folder: Path) -> dict[str, Any] | None:
 
 def _pool_in_forward(model: Any, pooling: Mapping[str, Any]) -> None:
     """Make the model's forward give one vector a sentence, as sentence-transformers' modules would."""
-    import functools
+    import inspect
 
     import torch
 
     encode = model.forward
+    signature = inspect.signature(encode)
 
-    @functools.wraps(encode)
     def forward(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
         hidden = encode(*arguments, **named)["last_hidden_state"]
         if pooling["mode"] == "pooling_mode_cls_token":
             vector = hidden[:, 0]
         else:
-            mask = named["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            given = signature.bind(*arguments, **named).arguments
+            mask = given["attention_mask"].unsqueeze(-1).to(hidden.dtype)
             vector = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
         if pooling["normalize"]:
             vector = torch.nn.functional.normalize(vector, p=2.0, dim=1)
         return {"sentence_embedding": vector}
 
+    # The exporter matches inputs by the signature. functools.wraps would lose the first: encode is a bound method.
+    forward.__signature__ = signature  # type: ignore[attr-defined]
     model.forward = forward
 
 

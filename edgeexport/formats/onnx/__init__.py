@@ -11,7 +11,7 @@ from edgeexport.artifact import Artifact
 from edgeexport.conversion import Feeds, TensorBytes
 from edgeexport.errors import ConversionError, EdgeExportError, RecipeError
 from edgeexport.settings import Settings
-from edgeexport.signature import Signature
+from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class OnnxFormat:
         """Export the source as float32."""
         source.write_onnx(path)
         signature, _ = self.inspect(path)
-        return Artifact("onnx", path, "fp32", signature)
+        return Artifact("onnx", path, "fp32", _with_known_lengths(signature, source.signature))
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
         """Bring the float32 model to ``settings.precision``."""
@@ -65,6 +65,20 @@ class OnnxFormat:
 def open_format() -> OnnxFormat:
     """The format of this module."""
     return OnnxFormat()
+
+
+def _with_known_lengths(written: Signature, known: Signature) -> Signature:
+    """The written signature, with output lengths the exporter left open taken from the source."""
+    lengths = {spec.name: spec.shape for spec in known.outputs}
+
+    def refine(spec: TensorSpec) -> TensorSpec:
+        shape = lengths.get(spec.name, spec.shape)
+        if len(shape) != len(spec.shape):
+            return spec
+        pairs = zip(spec.shape, shape, strict=True)
+        return replace(spec, shape=tuple(real if isinstance(real, int) else name for name, real in pairs))
+
+    return replace(written, outputs=tuple(map(refine, written.outputs)))
 
 
 def _as_it_is(model: Any, _settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
