@@ -36,6 +36,7 @@ class OnnxFormat:
 
         from edgeexport.formats.onnx.prepare import at_least_opset, strip
 
+        _check_overrides(settings)
         model = at_least_opset(onnx.load(str(baseline.path)), _LEAST_OPSET)
         try:
             model, notes = _CONVERTERS[settings.precision](model, settings, feeds)
@@ -81,19 +82,36 @@ def _with_known_lengths(written: Signature, known: Signature) -> Signature:
     return replace(written, outputs=tuple(map(refine, written.outputs)))
 
 
+def _check_overrides(settings: Settings) -> None:
+    """Only ``w8a8`` and ``w8a8-dynamic`` mix integer activations into a graph."""
+    if settings.precision in {"w8a8", "w8a8-dynamic"}:
+        return
+    for override in settings.overrides:
+        if override.precision != "fp32":
+            raise RecipeError(
+                f"{override} contradicts precision {settings.precision}, beside which nodes can only be left fp32",
+                "Choose --precision w8a8 or w8a8-dynamic, or put the override under [when.w8a8].",
+            )
+
+
 def _as_it_is(model: Any, _settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
     return model, []
 
 
 def _float16(model: Any, settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
-    from edgeexport.formats.onnx.graph import Graph, constants_to_initializers
+    from edgeexport.formats.onnx.graph import Graph, constants_to_initializers, name_nodes
     from edgeexport.formats.onnx.half import to_float16
+    from edgeexport.formats.onnx.integer import assign, left_float
     from edgeexport.formats.onnx.prepare import raise_masks
 
     constants_to_initializers(model)
-    count = raise_masks(Graph(model), settings.quantization.mask_value)
+    name_nodes(model)
+    graph = Graph(model)
+    assign(graph, settings, settings.precision)  # refuses an override that matches nothing
+    left = left_float(graph, settings)
+    count = raise_masks(graph, settings.quantization.mask_value)
     notes = [f"{count} attention mask constants raised to {settings.quantization.mask_value:g}"] if count else []
-    return to_float16(model), notes
+    return to_float16(model, left), notes
 
 
 def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, list[str]]]:
@@ -116,7 +134,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     """``w8a8`` and ``w8a8-dynamic``; overrides may mix both in one graph."""
     from edgeexport.formats.onnx.embeddings import quantize_embeddings
     from edgeexport.formats.onnx.graph import Graph, name_nodes
-    from edgeexport.formats.onnx.integer import assign, quantize_dynamic, quantize_static, settle
+    from edgeexport.formats.onnx.integer import assign, left_float, quantize_dynamic, quantize_static, settle
     from edgeexport.formats.onnx.prepare import prepare
     from edgeexport.formats.onnx.smooth import smooth
     from edgeexport.formats.onnx.tied import quantize_tied_tables
@@ -124,26 +142,28 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     rules = settings.quantization
     notes = prepare(model, rules.mask_value)
     graph = Graph(model)
-    precisions = settle(graph, assign(graph, settings, settings.precision))
+    asked = assign(graph, settings, settings.precision)
+    if feeds is None and "w8a8" in (settings.precision, *asked.values()):
+        raise RecipeError(
+            "static precision w8a8 needs calibration samples, and none were given",
+            "Give --calibration FILE, or choose --precision w8a8-dynamic.",
+        )
+    left = left_float(graph, settings)
+    precisions = settle(graph, asked)
     if rules.smoothing and feeds is not None:
         smoothed = smooth(graph, rules.smoothing, rules.smoothing_ratio, lambda: feeds("channel ranges"))
         notes.append(f"{len(smoothed)} activations with outlier channels smoothed (α {rules.smoothing:g})")
     elif rules.smoothing:
         notes.append("no calibration set was given, so activations with outlier channels were not smoothed")
-    tied = quantize_tied_tables(graph)
+    tied = quantize_tied_tables(graph, left)
     if tied:
         notes.append(f"{len(tied)} tables shared by embedding and output head stored once in int8")
-    tables = quantize_embeddings(graph)
+    tables = quantize_embeddings(graph, left)
     if tables:
         notes.append(f"{len(tables)} embedding tables in int8, one scale a column")
     static = [name for name, precision in precisions.items() if precision == "w8a8"]
     dynamic = [name for name, precision in precisions.items() if precision == "w8a8-dynamic"]
-    if static:
-        if feeds is None:
-            raise RecipeError(
-                "static precision w8a8 needs calibration samples, and none were given",
-                "Give --calibration FILE, or choose --precision w8a8-dynamic.",
-            )
+    if static and feeds is not None:
         model = quantize_static(graph, static, settings, lambda: feeds("activation ranges"))
     if dynamic:
         model = quantize_dynamic(graph.model if not static else model, dynamic, settings)

@@ -6,6 +6,7 @@ table next to LayerNorm keeps 15 dB of signal to noise on MiniLM; one scale a co
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,13 @@ from edgeexport.formats.onnx.graph import Graph, attribute
 _LEAST_ELEMENTS = 512
 
 
-def quantize_embeddings(graph: Graph) -> list[str]:
-    """Store every table that only ``Gather`` reads (axis 0) as int8; gives the tables' names."""
-    tables = [name for name in graph.constants if _is_table(graph, name)]
+def quantize_embeddings(graph: Graph, left: Collection[str] = ()) -> list[str]:
+    """Store every table that only ``Gather`` reads (axis 0), no node of ``left`` among them, as int8.
+
+    Returns:
+        The tables' names.
+    """
+    tables = [name for name in graph.constants if _is_table(graph, name, left)]
     nodes: list[Any] = []
     for node in graph.nodes:
         nodes.append(node)
@@ -46,13 +51,14 @@ def round_to_int8(matrix: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(matrix / scale), -127, 127), np.int8)
 
 
-def _is_table(graph: Graph, name: str) -> bool:
+def _is_table(graph: Graph, name: str, left: Collection[str]) -> bool:
     users = graph.users[name]
     return (
         graph.is_float_constant(name)
         and len(graph.constants[name].dims) == 2
         and int(np.prod(graph.constants[name].dims)) >= _LEAST_ELEMENTS
         and bool(users)
+        and not any(node.name in left for node in users)
         and all(
             node.op_type == "Gather" and node.input[0] == name and attribute(node, "axis", 0) == 0 for node in users
         )

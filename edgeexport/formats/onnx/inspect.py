@@ -48,7 +48,7 @@ def tensor_bytes(tensor: Any) -> int:
     if tensor.raw_data:
         return len(tensor.raw_data)
     bits = _BITS.get(tensor.data_type) or helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
-    return int(math.prod(tensor.dims)) * int(bits) // 8
+    return -(-int(math.prod(tensor.dims)) * int(bits) // 8)
 
 
 def _component(graph: Graph, name: str, depth: int = 4) -> str:

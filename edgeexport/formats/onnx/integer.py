@@ -53,6 +53,17 @@ def assign(graph: Graph, settings: Settings, default: str) -> dict[str, str]:
     return {name: precision for name, precision in chosen.items() if precision != "fp32"}
 
 
+def left_float(graph: Graph, settings: Settings) -> set[str]:
+    """Names of the nodes, embedding lookups among them, that overrides leave float."""
+    precisions = {
+        node.name: override.precision
+        for override in settings.overrides
+        for node in graph.nodes
+        if _matches(override, node)
+    }
+    return {name for name, precision in precisions.items() if precision == "fp32"}
+
+
 def settle(graph: Graph, precisions: Mapping[str, str]) -> dict[str, str]:
     """Give ``w8a8`` MatMuls that ONNX Runtime would take for a Gemm dynamic activations instead.
 

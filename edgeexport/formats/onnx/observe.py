@@ -71,7 +71,8 @@ def observe_ranges(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> d
             seen.squares += squares
             seen.count += count
     for name, seen in ranges.items():
-        if not (np.isfinite(seen.low) and np.isfinite(seen.high)):
+        # The sum tells of a NaN, which comparisons with the extremes pass over.
+        if not (np.isfinite(seen.low) and np.isfinite(seen.high)) or np.isnan(seen.squares):
             raise ConversionError(
                 f"calibration: the activation '{name}' is not finite",
                 "Check the calibration samples, and that the float32 model gives finite outputs.",
@@ -88,10 +89,11 @@ def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) ->
             helper.make_node("Flatten", [f"{name}__Abs"], [f"{name}__Flat"], axis=-1),
         ):
             probed.graph.node.append(node)
-    axis = helper.make_tensor("observe__axis", 7, [1], [0])
-    probed.graph.initializer.append(axis)
+    inputs, attributes = _first_axis(probed)
     for name in names:
-        largest = helper.make_node("ReduceMax", [f"{name}__Flat", axis.name], [f"{name}__Largest"], keepdims=0)
+        largest = helper.make_node(
+            "ReduceMax", [f"{name}__Flat", *inputs], [f"{name}__Largest"], keepdims=0, **attributes
+        )
         _add_output(probed, largest, dtype=FLOAT, shape=None)
     largest_seen: dict[str, np.ndarray] = {}
     for values in _run(probed, [f"{name}__Largest" for name in names], feeds):
@@ -124,6 +126,16 @@ def _probe(model: Any, reductions: Sequence[tuple[str, str]], keepdims: int) -> 
         node = helper.make_node(op, [name], [f"{name}__{op}"], keepdims=keepdims)
         _add_output(probed, node, dtype=FLOAT)
     return probed
+
+
+def _first_axis(model: Any) -> tuple[list[str], dict[str, Any]]:
+    """Axis 0 as ReduceMax takes it: an input since opset 18, an attribute before."""
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < 18:
+        return [], {"axes": [0]}
+    axis = helper.make_tensor("observe__axis", 7, [1], [0])
+    model.graph.initializer.append(axis)
+    return [axis.name], {}
 
 
 def _add_output(model: Any, node: Any, dtype: int, shape: Sequence[int] | None = ()) -> None:

@@ -8,6 +8,7 @@ path of a post-norm transformer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from onnx import helper
@@ -30,7 +31,8 @@ def smooth(
         feeds: calibration samples, from the first again at each call.
 
     Returns:
-        The smoothed activations' names.
+        The smoothed activations' names. One whose weight another activation also meets is left: the weight can
+        follow one of them only.
     """
     readers: dict[str, list[int]] = {}
     nodes = graph.nodes
@@ -41,7 +43,11 @@ def smooth(
     if not readers:
         return []
     channels = observe_channels(graph.model, list(readers), feeds())
-    chosen = [name for name in readers if _ratio(channels[name]) > ratio]
+    chosen = [
+        name
+        for name, positions in readers.items()
+        if _ratio(channels[name]) > ratio and _own_their_weights(graph, [nodes[position] for position in positions])
+    ]
     before: dict[int, list[object]] = {}
     for number, name in enumerate(chosen):
         weights = [nodes[position].input[1] for position in readers[name]]
@@ -58,6 +64,12 @@ def smooth(
             nodes[position].input[0] = smoothed
     graph.replace_nodes(node for position, old in enumerate(nodes) for node in (*before.get(position, ()), old))
     return chosen
+
+
+def _own_their_weights(graph: Graph, matmuls: Iterable[Any]) -> bool:
+    matmuls = list(matmuls)
+    names = {node.name for node in matmuls}
+    return all(user.name in names for node in matmuls for user in graph.users[node.input[1]])
 
 
 def _ratio(channels: np.ndarray) -> float:

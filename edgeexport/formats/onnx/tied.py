@@ -8,6 +8,7 @@ are those of the output channels.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,13 @@ from edgeexport.formats.onnx.embeddings import column_scales, round_to_int8
 from edgeexport.formats.onnx.graph import Graph, attribute
 
 
-def quantize_tied_tables(graph: Graph) -> list[str]:
-    """Quantize every table that ``Gather`` and a transposed ``MatMul`` share; gives the tables' names."""
-    tables = [name for name in graph.constants if _is_tied(graph, name)]
+def quantize_tied_tables(graph: Graph, left: Collection[str] = ()) -> list[str]:
+    """Quantize every table that ``Gather`` and a transposed ``MatMul`` share, no node of ``left`` among them.
+
+    Returns:
+        The tables' names.
+    """
+    tables = [name for name in graph.constants if _is_tied(graph, name, left)]
     for name in tables:
         table = graph.values(name)
         scale = column_scales(table.T)
@@ -48,7 +53,7 @@ def quantize_tied_tables(graph: Graph) -> list[str]:
     return tables
 
 
-def _is_tied(graph: Graph, name: str) -> bool:
+def _is_tied(graph: Graph, name: str, left: Collection[str]) -> bool:
     users = graph.users[name]
     gathers = [node for node in users if node.op_type == "Gather" and attribute(node, "axis", 0) == 0]
     transposes = [node for node in users if node.op_type == "Transpose"]
@@ -58,6 +63,8 @@ def _is_tied(graph: Graph, name: str) -> bool:
         return False
     transposed = transposes[0].output[0]
     heads = graph.users[transposed]
+    if any(node.name in left for node in (*users, *heads)):
+        return False
     return bool(heads) and all(node.op_type == "MatMul" and node.input[1] == transposed for node in heads)
 
 

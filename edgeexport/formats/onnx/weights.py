@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from edgeexport.formats.onnx.embeddings import quantize_embeddings, round_to_int8
 from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, copy_model
+from edgeexport.formats.onnx.integer import left_float
 from edgeexport.settings import Settings
 
 # The kernel rounds activations to int8 in blocks as well: 2.5 times as fast as float, for 4 of 42 dB on MiniLM.
@@ -34,15 +35,16 @@ def quantize_weights(graph: Graph, bits: int, names: set[str], settings: Setting
         The model and notes for the report.
     """
     notes = []
+    left = left_float(graph, settings)
     if bits == 8:
-        quantize_embeddings(graph)
+        quantize_embeddings(graph, left)
     convolutions = [node.name for node in graph.layers() if node.op_type.startswith("Conv") and node.name in names]
     if convolutions:
         expand_at_load(graph, set(convolutions))
         notes.append(f"{len(convolutions)} convolutions keep 8-bit weights, expanded when the model is loaded")
     model = graph.model
     matrices = {node.name for node in graph.matmuls() if node.name in names}
-    tables = {node.name for node in graph.nodes if bits == 4 and node.op_type == "Gather"}
+    tables = {node.name for node in graph.nodes if bits == 4 and node.op_type == "Gather"} - left
     return _block_quantize(model, bits, settings.quantization.block_size, matrices | tables), notes
 
 
