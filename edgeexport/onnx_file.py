@@ -30,7 +30,11 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
 
 
 def read_signature(model: Any) -> Signature:
-    """Inputs and outputs as the graph declares them; an unnamed dynamic axis is named after its tensor."""
+    """Inputs and outputs as the graph declares them; an unnamed dynamic axis is named after its tensor.
+
+    Raises:
+        ModelError: one of them is no tensor.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     return Signature(
         tuple(_spec(value) for value in model.graph.input if value.name not in constants),
@@ -42,6 +46,12 @@ def _spec(value: Any) -> TensorSpec:
     from onnx import helper
 
     tensor = value.type.tensor_type
+    if not tensor.elem_type:
+        kind = value.type.WhichOneof("value") or "nothing"
+        raise ModelError(
+            f"'{value.name}' of the ONNX model is {kind.removesuffix('_type')}, not a tensor",
+            "Export the model with tensors as inputs and outputs.",
+        )
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
         for axis, dim in enumerate(tensor.shape.dim)

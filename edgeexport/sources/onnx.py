@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,10 @@ from edgeexport.source import Source, SourceOptions, Task
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_QUANTIZED = re.compile(r"Quantize|^QLinear|^Q(Gemm|Attention)|Integer|NBits")
+"""In the names of ONNX's and ONNX Runtime's operators on integers."""
 
 
 def accepts(model: str) -> bool:
@@ -84,14 +89,7 @@ class OnnxSource(Source):
     @cached_property
     def _model(self) -> Any:
         model = load_onnx(self._path, weights=False)
-        quantized = {
-            "QuantizeLinear",
-            "DequantizeLinear",
-            "DynamicQuantizeLinear",
-            "MatMulInteger",
-            "QLinearConv",
-        }
-        found = sorted(quantized & {node.op_type for node in model.graph.node})
+        found = sorted({node.op_type for node in model.graph.node if _QUANTIZED.search(node.op_type)})
         if found:
             raise ModelError(
                 f"{self._path} is quantized already (it has {found[0]})",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
+import importlib.util
+import logging
+import os
 import re
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,24 +153,21 @@ class TorchSource(Source):
         count = 1 if isinstance(outputs, torch.Tensor) else len(outputs)
         return ("output",) if count == 1 else tuple(f"output_{number}" for number in range(count))
 
-    def _dynamic_shape(self, key: str) -> dict[int, Any]:
-        import torch
-
-        return dict.fromkeys(self._axes.get(key, {}), torch.export.Dim.DYNAMIC)
+    def _dynamic_shape(self, key: str) -> dict[int, str]:
+        return dict(self._axes.get(key, {}))
 
 
 def _load_program(path: Path) -> Any:
-    import pickle
-
     import torch
 
     if not path.is_file():
         raise ModelError(f"no exported program at {path}")
     try:
-        program = torch.export.load(path)
-    except (RuntimeError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
+        with _no_pickled_code():
+            program = torch.export.load(path)
+    except Exception as error:  # whatever a foreign or damaged archive makes of the reader
         raise ModelError(
-            f"{path} is not an exported program that this torch reads: {str(error).splitlines()[0]}",
+            f"{path} is not an exported program that this torch reads: {(str(error) or repr(error)).splitlines()[0]}",
             "torch.export.save(torch.export.export(module, inputs), PATH) writes one.",
         ) from error
     arguments, keywords = program.example_inputs or ((), {})
@@ -183,6 +185,28 @@ def _load_program(path: Path) -> Any:
     return module
 
 
+@contextmanager
+def _no_pickled_code() -> Iterator[None]:
+    """Let ``torch.export.load`` read tensors only.
+
+    It reads example inputs and constants as pickles, and where the safe reader refuses one, takes the unsafe reader.
+    """
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(variable)
+    logger = logging.getLogger("torch.export")  # prints a traceback of what the error then says
+    level = logger.level
+    os.environ[variable] = "1"
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
 def _dynamic_axes(program: Any) -> dict[str, dict[int, str]]:
     axes: dict[str, dict[int, str]] = {}
     for node in program.graph.nodes:
@@ -198,7 +222,6 @@ def _dynamic_axes(program: Any) -> dict[str, dict[int, str]]:
 
 def _call_factory(model: str) -> tuple[Any, str, str]:
     module_name, _, factory_name = model.partition(":")
-    before = set(sys.modules)
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -219,22 +242,53 @@ def _call_factory(model: str) -> tuple[Any, str, str]:
             f"'{model}': the module has no 'example_inputs'",
             "Set module.example_inputs = {'input name': tensor of one sample, batch axis first}.",
         )
-    return module, factory_name, _code_digest(module_name, before)
+    return module, factory_name, _code_digest(module_name)
 
 
-def _code_digest(module_name: str, before: set[str]) -> str:
-    """SHA-256 over the user's source files that the factory's import brought in: a changed forward is a changed
-    model even where the weights are the same."""
+def _code_digest(module_name: str) -> str:
+    """SHA-256 over the user's source files that the factory's module imports, directly or not: a changed forward is a
+    changed model even where the weights are the same."""
     library = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
+    library.add(Path(__file__).resolve().parents[1])
+    found: dict[str, Path] = {}
+    waiting = [module_name]
+    while waiting:
+        name = waiting.pop()
+        path = _source_file(name)
+        if path is not None and name not in found and not any(path.is_relative_to(folder) for folder in library):
+            found[name] = path
+            waiting.extend(_imported(name, path))
     digest = hashlib.sha256()
-    for name in sorted((set(sys.modules) - before) | {module_name}):
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is None or not file.endswith(".py"):
-            continue
-        path = Path(file).resolve()
-        if not any(path.is_relative_to(folder) for folder in library):
-            digest.update(f"{name}\0{file_digest(path)}\0".encode())
+    for name, path in sorted(found.items()):
+        digest.update(f"{name}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()
+
+
+def _source_file(name: str) -> Path | None:
+    """The Python file of a module, imported or not."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None and name not in sys.modules:
+        with suppress(ImportError, AttributeError, ValueError):
+            spec = importlib.util.find_spec(name)
+            file = spec.origin if spec is not None else None
+    return Path(file).resolve() if file is not None and file.endswith(".py") else None
+
+
+def _imported(name: str, path: Path) -> Iterator[str]:
+    """The modules that a source file's import statements may name, and the packages they are in."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    names = {name}
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            with suppress(ImportError):
+                base = importlib.util.resolve_name(base, package)
+                names.update((base, *(f"{base}.{alias.name}" for alias in node.names)))
+    for imported in names:
+        parts = imported.split(".")
+        yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _bytes_type() -> Any:
