@@ -88,13 +88,13 @@ class TorchSource(Source):
 
     @cached_property
     def signature(self) -> Signature:
-        """From the example inputs and one forward on them."""
+        """From the example inputs and forwards on them, one more a dynamic axis."""
         example = {key: tensor.numpy() for key, tensor in self._example.items()}
         outputs = self.reference(example)
-        batch = next(iter(self._axes.values()), {}).get(0)
+        axes = self._output_axes(example, outputs)
         return Signature(
             tuple(_spec(key, array, self._axes.get(key, {})) for key, array in example.items()),
-            tuple(_spec(key, array, {0: batch} if batch else {}) for key, array in outputs.items()),
+            tuple(_spec(key, array, axes[key]) for key, array in outputs.items()),
         )
 
     @cached_property
@@ -152,6 +152,37 @@ class TorchSource(Source):
             outputs = self._module(*self._example.values())
         count = 1 if isinstance(outputs, torch.Tensor) else len(outputs)
         return ("output",) if count == 1 else tuple(f"output_{number}" for number in range(count))
+
+    def _output_axes(
+        self, example: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[int, str]]:
+        """For each output, the axes whose length follows a dynamic axis of the inputs."""
+        axes: dict[str, dict[int, str]] = {key: {} for key in outputs}
+        for name in sorted({name for named in self._axes.values() for name in named.values()}):
+            longer = self._with_longer(name, example)
+            for key in outputs:
+                lengths = zip(outputs[key].shape, longer[key].shape, strict=True)
+                axes[key].update({axis: name for axis, (before, after) in enumerate(lengths) if before != after})
+        return axes
+
+    def _with_longer(self, name: str, example: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs once the input axes called ``name`` are one longer, or double where that is refused."""
+        import numpy as np
+
+        for whole in (False, True):
+            longer = dict(example)
+            for key, named in self._axes.items():
+                for axis in (axis for axis, other in named.items() if other == name):
+                    more = longer[key] if whole else longer[key].take([0], axis)
+                    longer[key] = np.concatenate([longer[key], more], axis)
+            try:
+                return self.reference(longer)
+            except Exception as error:  # whatever a module makes of a length it does not take
+                refused = str(error) or repr(error)
+        raise ModelError(
+            f"{self.name} does not take another length of its dynamic axis '{name}': {refused.splitlines()[0]}",
+            "Leave the axis out of dynamic_axes.",
+        )
 
     def _dynamic_shape(self, key: str) -> dict[int, str]:
         return dict(self._axes.get(key, {}))
