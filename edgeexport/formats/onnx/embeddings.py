@@ -55,6 +55,7 @@ def _is_table(graph: Graph, name: str, left: Collection[str]) -> bool:
     users = graph.users[name]
     return (
         graph.is_float_constant(name)
+        and name not in graph.outputs
         and len(graph.constants[name].dims) == 2
         and int(np.prod(graph.constants[name].dims)) >= _LEAST_ELEMENTS
         and bool(users)

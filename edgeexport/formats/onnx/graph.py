@@ -21,7 +21,8 @@ class Graph:
     Attributes:
         model: the ``ModelProto``, edited in place.
         constants: initializers by name.
-        users: nodes that read a tensor, by its name.
+        users: nodes that read a tensor, by its name; a node whose branches read it counts as often as they do.
+        outputs: names of the graph's outputs.
         producers: the node that writes a tensor, by its name.
     """
 
@@ -30,8 +31,9 @@ class Graph:
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.users: dict[str, list[Any]] = defaultdict(list)
         self.producers: dict[str, Any] = {}
+        self.outputs = {value.name for value in model.graph.output}
         for node in model.graph.node:
-            for name in node.input:
+            for name in (*node.input, *_read_in_branches(node)):
                 self.users[name].append(node)
             for name in node.output:
                 self.producers[name] = node
@@ -51,14 +53,14 @@ class Graph:
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
         """Add an initializer; gives its name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
         self.model.graph.initializer.append(tensor)
         self.constants[name] = self.model.graph.initializer[-1]
         return name
 
     def set_constant(self, name: str, array: np.ndarray) -> None:
         """Replace an initializer's array."""
-        self.constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants[name].CopyFrom(numpy_helper.from_array(np.asarray(array, order="C"), name))
 
     def drop_constants(self, names: Iterable[str]) -> None:
         """Remove initializers."""
@@ -126,6 +128,13 @@ def constants_to_initializers(model: Any) -> None:
             kept.append(_copy(node))
     del model.graph.node[:]
     model.graph.node.extend(kept)
+
+
+def _read_in_branches(node: Any) -> list[str]:
+    """Names that the subgraphs of an If, Loop or Scan read, those of their own tensors among them."""
+    graphs = [graph for entry in node.attribute for graph in (entry.g, *entry.graphs)]
+    inner = [other for graph in graphs for other in graph.node]
+    return [name for other in inner for name in (*other.input, *_read_in_branches(other))]
 
 
 def _copy(message: Any) -> Any:

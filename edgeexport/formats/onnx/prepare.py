@@ -83,9 +83,9 @@ def keep_residual_adds_apart(graph: Graph) -> int:
 def raise_masks(graph: Graph, mask_value: float) -> int:
     """Raise attention-mask constants below ``mask_value`` to it.
 
-    An exporter masks with the dtype's minimum. After a softmax, −100 and −3.4e38 both give exactly zero unless a
-    score is itself beyond ±80; but a range that spans −3.4e38 leaves no int8 step for anything else, and in float16
-    it overflows to −inf, whose row of all masks is NaN.
+    An exporter masks with the dtype's minimum. After a softmax, −3.4e38 gives exactly zero and −100 less than 1e-30
+    unless scores differ by more than 30; but a range that spans −3.4e38 leaves no int8 step for anything else, and
+    in float16 it overflows to −inf, whose row of all masks is NaN.
     """
     if mask_value == 0:
         return 0

@@ -57,7 +57,7 @@ def _is_tied(graph: Graph, name: str, left: Collection[str]) -> bool:
     users = graph.users[name]
     gathers = [node for node in users if node.op_type == "Gather" and attribute(node, "axis", 0) == 0]
     transposes = [node for node in users if node.op_type == "Transpose"]
-    if not graph.is_float_constant(name) or len(graph.constants[name].dims) != 2:
+    if not graph.is_float_constant(name) or name in graph.outputs or len(graph.constants[name].dims) != 2:
         return False
     if not gathers or len(transposes) != 1 or len(gathers) + 1 != len(users):
         return False
