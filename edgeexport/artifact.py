@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeexport.disk import PARTIAL
 from edgeexport.errors import BundleError
 from edgeexport.signature import Signature
 
@@ -92,7 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str
     format: str
     precision: str
-    task: str
+    task: Literal["classification", "embedding", "generic"]
     signature: dict[str, Any]
     target: dict[str, Any]
     recipe: dict[str, Any]
@@ -147,9 +148,27 @@ class Bundle:
                 raise BundleError(f"{self.path}: {name} was altered since it was packed", "Export it again.")
 
 
+class _Listing(msgspec.Struct):
+    """As much of a manifest as says which files belong to a bundle, whatever its schema."""
+
+    schema_version: int
+    golden: dict[str, Any]
+    files: dict[str, str]
+
+
 def is_bundle(path: Path) -> bool:
     """Whether the folder at ``path`` was written by edgeexport."""
-    return (path / MANIFEST).is_file() and (path / GOLDEN).is_dir()
+    return _listing(path) is not None
+
+
+def foreign_file(folder: Path) -> str | None:
+    """The first entry of ``folder`` that is not of a bundle; None in a bundle and in an empty folder."""
+    listing = _listing(folder)
+    if listing is None:
+        return min((path.name for path in folder.iterdir()), default=None)
+    known = {*listing.files, *UNHASHED, *(f"{name}{PARTIAL}" for name in UNHASHED)}
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return min((name for path in found if (name := path.relative_to(folder).as_posix()) not in known), default=None)
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -162,16 +181,38 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"no bundle at {path}", "`edgeexport export MODEL --target NAME` makes one.")
     try:
         manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+        Signature.from_dict(manifest.signature)
+        str(manifest.source["name"]), str(manifest.source["fingerprint"]), int(manifest.source["float32_bytes"])
     except FileNotFoundError as error:
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BundleError(f"{path / MANIFEST} is not a manifest that this version reads: {error}") from error
-    outside = [name for name in (manifest.artifact, *manifest.files) if not _inside(path, name)]
-    if outside:
-        raise BundleError(f"{path / MANIFEST} names a file outside the bundle: {outside[0]}")
+    except OSError as error:
+        raise BundleError(f"{path / MANIFEST} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+        problem = f"no {error}" if isinstance(error, KeyError) else error
+        raise BundleError(f"{path / MANIFEST} is not a manifest that this version reads: {problem}") from error
     bundle = Bundle(path, manifest)
+    _check_names(bundle)
     bundle.check_files()
     return bundle
+
+
+def _check_names(bundle: Bundle) -> None:
+    """Every named file is inside the bundle, and the manifest has a hash for each that a verification reads."""
+    manifest = bundle.manifest
+    folders = [f"{GOLDEN}/inputs", f"{GOLDEN}/outputs", *([manifest.reference.folder] if manifest.reference else [])]
+    for name in (manifest.artifact, *folders, *manifest.files):
+        if "\0" in name or not _inside(bundle.path, name):
+            raise BundleError(f"{bundle.path / MANIFEST} names a file outside the bundle: {name!r}")
+    for name in (manifest.artifact, *(f"{folder}/index.json" for folder in folders)):
+        if name not in manifest.files:
+            raise BundleError(f"{bundle.path / MANIFEST} has no hash for {name}", "Export it again.")
+
+
+def _listing(folder: Path) -> _Listing | None:
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Listing)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Bundle:

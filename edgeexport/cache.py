@@ -7,16 +7,19 @@ recently used entries go when the cache passes its size (``EDGEEXPORT_CACHE_BYTE
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache as memoize
 from pathlib import Path
 from typing import Any
 
 from edgeexport.artifact import digest_values, file_digest
+from edgeexport.disk import readable_disk_errors, temporary_folder
+from edgeexport.errors import RecipeError
 
 _DEFAULT_BYTES = 8_000_000_000
 _PARTIAL = ".partial-"
@@ -66,54 +69,80 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._used: set[Path] = set()
+        _byte_limit()
 
     def find(self, kind: str, key: Mapping[str, Any]) -> Path | None:
         """The entry's folder, or None. Finding an entry marks it as used."""
         path = self._path(kind, key)
         if not path.is_dir():
             return None
-        os.utime(path)
+        with contextlib.suppress(OSError):  # somebody else's cache can be read all the same
+            os.utime(path)
+        self._used.add(path)
         return path
 
     def make(self, kind: str, key: Mapping[str, Any], fill: Callable[[Path], None]) -> Path:
-        """The entry's folder; ``fill`` is called with an empty folder where there is none yet."""
+        """The entry's folder; ``fill`` is called with an empty folder where there is none yet.
+
+        Raises:
+            MissingRequirement: the disk is full.
+            OutputError: the cache cannot be written.
+        """
         found = self.find(kind, key)
         if found is not None:
             return found
         path = self._path(kind, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=path.parent))
-        try:
+        with readable_disk_errors(self._root), temporary_folder(path.parent, _PARTIAL) as partial:
             fill(partial)
             partial.chmod(0o755)
-            if not path.is_dir():
+            try:
                 partial.rename(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        self._prune(keep=path)
+            except OSError:
+                if not path.is_dir():  # else another process was first, with the same content
+                    raise
+        self._used.add(path)
+        self._prune()
         return path
 
     def _path(self, kind: str, key: Mapping[str, Any]) -> Path:
         complete = {**key, "versions": tool_versions(), "code": code_digest()}
         return self._root / kind / digest_values(complete)
 
-    def _prune(self, keep: Path) -> None:
-        limit = int(os.environ.get("EDGEEXPORT_CACHE_BYTES", _DEFAULT_BYTES))
-        entries = [
-            entry
-            for kind in self._root.iterdir()
-            if kind.is_dir() and kind.name != "devices"
-            for entry in kind.iterdir()
-            if entry.is_dir() and not entry.name.startswith(_PARTIAL)
-        ]
-        sizes = {entry: folder_bytes(entry) for entry in entries}
-        total = sum(sizes.values())
-        for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime):
+    def _prune(self) -> None:
+        """Remove the least recently used entries, but none that this run has used."""
+        limit = _byte_limit()
+        used: dict[Path, tuple[float, int]] = {}
+        for entry in self._root.glob("*/*"):
+            if entry.parent.name != "devices" and not entry.name.startswith(_PARTIAL):
+                with contextlib.suppress(OSError):  # another process may be removing it
+                    used[entry] = (entry.stat().st_mtime, folder_bytes(entry))
+        total = sum(size for _, size in used.values())
+        for entry, (_, size) in sorted(used.items(), key=lambda item: item[1]):
             if total <= limit:
                 return
-            if entry != keep:
+            if entry not in self._used:
                 shutil.rmtree(entry, ignore_errors=True)
-                total -= sizes[entry]
+                total -= size
+
+
+@contextmanager
+def opened_cache(keep: bool) -> Iterator[Cache]:
+    """The user's cache; without ``keep``, one of its own that finds nothing and is removed in the end."""
+    if keep:
+        yield Cache(cache_root())
+        return
+    root = cache_root() / "fresh"
+    with readable_disk_errors(root), temporary_folder(root, _PARTIAL) as folder:
+        yield Cache(folder)
+
+
+def _byte_limit() -> int:
+    text = os.environ.get("EDGEEXPORT_CACHE_BYTES", str(_DEFAULT_BYTES))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise RecipeError(f"EDGEEXPORT_CACHE_BYTES is {text!r}, not a number of bytes") from error
 
 
 def folder_bytes(folder: Path) -> int:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeexport.artifact import is_bundle
-from edgeexport.errors import MissingRequirement, OutputError
+from edgeexport.artifact import foreign_file
+from edgeexport.disk import readable_disk_errors, temporary_folder, uninterrupted
+from edgeexport.errors import OutputError
+
+_OLD = "-old"
 
 
 def check_place(path: Path) -> None:
     """Refuse a place that holds something edgeexport did not write.
 
     Raises:
-        OutputError: a file, or a folder that is neither empty nor a bundle.
+        OutputError: a file, or a folder that is neither empty nor a bundle with nothing beside its own files.
     """
     if not path.exists():
         return
     if not path.is_dir():
         raise OutputError(f"the output {path} is a file", "Name a folder with --output.")
-    if any(path.iterdir()) and not is_bundle(path):
+    foreign = foreign_file(path)
+    if foreign is not None:
         raise OutputError(
-            f"the output folder {path} exists and is not a bundle; it was left as it is",
+            f"the output folder {path} exists and holds what edgeexport did not write ({foreign}); "
+            "it was left as it is",
             "Name another with --output, or move it away.",
         )
 
@@ -42,54 +43,34 @@ def written_whole(path: Path) -> Iterator[Path]:
         OutputError: the place is taken or cannot be written.
         MissingRequirement: the disk is full.
     """
-    check_place(path)
-    path = path.absolute()
-    prefix = f".{path.name}.partial-"
     with readable_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent, prefix)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=path.parent))
-        try:
+        check_place(path)
+        path = path.resolve()
+        prefix = f".{path.name}.partial-"
+        _restore(path, prefix)
+        with temporary_folder(path.parent, prefix) as temporary:
             yield temporary
             temporary.chmod(0o755)
-            _swap(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def readable_disk_errors(path: Path) -> Iterator[None]:
-    """Turn the system's write errors into sentences."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise MissingRequirement(
-                f"the disk is full: {error.filename or path} could not be written; nothing was left half-written",
-                "Free some space, or name a folder on another disk with --output or EDGEEXPORT_CACHE.",
-            ) from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
-            raise OutputError(f"{error.filename or path} cannot be written: {error.strerror}") from error
-        raise
+            with uninterrupted():
+                _swap(temporary, path)
 
 
 def _swap(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
         return
-    old = path.with_name(f"{temporary.name}-old")
+    old = path.with_name(f"{temporary.name}{_OLD}")
     path.rename(old)
     try:
         temporary.rename(path)
-    except BaseException:
+    except OSError:
         old.rename(path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    old.rename(temporary)  # which is removed
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove temporary folders of processes that are gone."""
-    for leftover in folder.glob(f"{prefix}*"):
-        process = leftover.name.removeprefix(prefix).partition("-")[0]
-        if process.isdecimal() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+def _restore(path: Path, prefix: str) -> None:
+    """Put back what a process killed between two renames had moved away."""
+    for old in path.parent.glob(f"{prefix}*{_OLD}"):
+        if not path.exists():
+            old.rename(path)

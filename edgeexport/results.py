@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeexport.disk import write_whole
 from edgeexport.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -40,8 +41,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cosine_mean, cosine_min: of the flattened outputs of each sample.
-        max_abs: largest absolute difference of any element.
-        snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where they are equal.
+        max_abs: largest absolute difference of any element; None where an output holds NaN or infinity.
+        snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where that is no number: equal outputs, a
+            reference of zeros, NaN or infinity.
         agreement: share of samples with the same arg max; None where the task has no classes.
         unlike: how many samples that is not; None likewise.
         over: ``evaluation`` or ``golden``.
@@ -49,7 +51,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
     cosine_mean: float
     cosine_min: float
-    max_abs: float
+    max_abs: float | None
     snr_db: float | None
     agreement: float | None
     unlike: int | None
@@ -146,8 +148,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return plain
 
     def write(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        """Write as JSON; the file is there complete, or as it was before."""
+        write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
     @classmethod
     def read(cls, path: Path) -> Report:
@@ -160,6 +162,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError as error:
             raise BundleError(f"{path} is missing", "`edgeexport verify BUNDLE` writes it.") from error
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise BundleError(f"{path} is no report: {error}") from error
 

@@ -33,6 +33,7 @@ __all__ = [
     "Sample",
     "Samples",
     "check_calibration",
+    "check_count",
     "feeds",
     "open_samples",
 ]
@@ -208,7 +209,7 @@ class CheckedFeeds:
         return len(self._samples)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        self._check_count(len(self._samples))
+        check_count(self._samples, len(self._samples), self._minimum)
         self._values, self._seen = {}, 0
         for _, arrays in feeds(self._samples, self._preprocess, self._signature, self._assets):
             self._watch(arrays)
@@ -221,7 +222,7 @@ class CheckedFeeds:
             SamplesError: it saw fewer samples than the minimum, or every input held one value throughout. One
                 constant input among others, such as an attention mask, is normal.
         """
-        self._check_count(self._seen)
+        check_count(self._samples, self._seen, self._minimum)
         if self._values and all(value is not _VARIES for value in self._values.values()):
             values = ", ".join(f"'{name}' is {value} throughout" for name, value in self._values.items())
             raise SamplesError(
@@ -237,14 +238,20 @@ class CheckedFeeds:
                 if not bool((array == value).all()):
                     self._values[name] = _VARIES
 
-    def _check_count(self, count: int) -> None:
-        if count == 0:
-            raise SamplesError(f"{self._samples.path}: no sample was read", "Give at least one.")
-        if count < self._minimum:
-            raise SamplesError(
-                f"{self._samples.path}: calibration needs at least {self._minimum} samples, and got {count}",
-                f"Add samples, or lower the bar knowingly with `--set calibration.minimum_samples={count}`.",
-            )
+
+def check_count(samples: Samples, count: int, minimum: int) -> None:
+    """Hold a calibration set to the least number of samples.
+
+    Raises:
+        SamplesError: ``count`` is none, or below ``minimum``.
+    """
+    if count == 0:
+        raise SamplesError(f"{samples.path}: no sample was read", "Give at least one.")
+    if count < minimum:
+        raise SamplesError(
+            f"{samples.path}: calibration needs at least {minimum} samples, and got {count}",
+            f"Add samples, or lower the bar knowingly with `--set calibration.minimum_samples={count}`.",
+        )
 
 
 def check_calibration(

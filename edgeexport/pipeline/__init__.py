@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeexport.artifact import Bundle, load_bundle
-from edgeexport.cache import Cache, cache_root
+from edgeexport.cache import Cache, cache_root, opened_cache
+from edgeexport.errors import ModelError
 from edgeexport.pipeline.exporting import Export, Request, baseline_key, open_format, open_source
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, open_device
 from edgeexport.progress import Progress
@@ -39,15 +40,15 @@ def run_export(
         EdgeExportError: nothing was written, or the bundle is complete and only its verification could not start.
     """
     verification = Verification(devices, progress) if verify else None
-    export = Export(request, progress)
-    bundle = export.pack()
-    if verification is None:
-        return bundle, None
-    evaluation = None
-    if export.evaluation is not None:
-        evaluation = Evaluation(export.evaluation, export.references(export.evaluation, None), limit)
-    report = verification.cached(bundle, evaluation, export.baseline.path, export.cache, request.use_cache)
-    return bundle, report
+    with opened_cache(keep=request.use_cache) as cache:
+        export = Export(request, progress, cache)
+        bundle = export.pack()
+        if verification is None:
+            return bundle, None
+        evaluation = None
+        if export.evaluation is not None:
+            evaluation = Evaluation(export.evaluation, export.references(export.evaluation, None), limit)
+        return bundle, verification.cached(bundle, evaluation, export.baseline.path, cache)
 
 
 def run_verify(
@@ -71,7 +72,10 @@ def run_verify(
 
     Raises:
         BundleError: the bundle is incomplete or was altered.
+        ModelError: there is no float32 model at that path.
     """
+    if float32 is not None and not float32.is_file():
+        raise ModelError(f"no float32 model at {float32}")
     bundle = load_bundle(path)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,15 @@ from edgeexport.artifact import (
     Reference,
     write_manifest,
 )
-from edgeexport.cache import Cache, cache_root, tool_versions
+from edgeexport.cache import Cache, tool_versions
 from edgeexport.conversion import Feeds, Format
+from edgeexport.disk import readable_disk_errors
 from edgeexport.errors import ModelError, SamplesError
-from edgeexport.place import check_place, readable_disk_errors, written_whole
+from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
-from edgeexport.samples import CheckedFeeds, Samples, feeds, open_samples
+from edgeexport.runtime_names import module_of
+from edgeexport.samples import CheckedFeeds, Samples, check_count, feeds, open_samples
 from edgeexport.signature import Signature
 from edgeexport.source import Source, SourceOptions
 from edgeexport.target import Target, load_target
@@ -52,7 +54,7 @@ class Request:
         flags: settings of the command line, nested.
         output: the bundle's folder; default ``MODEL-TARGET-PRECISION`` here.
         options: about the source.
-        use_cache: whether finished stages of earlier runs may be used.
+        use_cache: whether finished stages of earlier runs may be used, and kept for later ones.
     """
 
     model: str
@@ -110,10 +112,13 @@ class Export:
         EdgeExportError: on construction, for anything wrong with the request that shows before converting.
     """
 
-    def __init__(self, request: Request, progress: Progress) -> None:
+    def __init__(self, request: Request, progress: Progress, cache: Cache) -> None:
         self.request = request
         self.progress = progress
+        self.cache = cache
         self.target: Target = load_target(request.target)
+        for need in self.target.runtimes:
+            module_of(need.name)
         recipe = read_recipe(request.recipe) if request.recipe else None
         self.recipe: Recipe = resolve(self.target, recipe, str(request.recipe or ""), request.flags)
         self.format = open_format(self.target.format)
@@ -125,12 +130,13 @@ class Export:
         default = Path(f"{self.source.name}-{self.target.name}-{precision}")
         self.output = request.output or default
         check_place(self.output)
-        self.cache = Cache(cache_root())
+        self._calibrated = False
 
     def pack(self) -> Bundle:
         """Convert and write the bundle, without a report."""
         with readable_disk_errors(self.output):
             artifact = self.artifact
+            self._check_labels(artifact.signature.outputs[0].shape[-1])
             samples, origin = self._golden_set()
             with written_whole(self.output) as folder:
                 shutil.copyfile(artifact.path, folder / self.format.file_name())
@@ -162,7 +168,7 @@ class Export:
                 artifact = self.format.baseline(self.source, path)
                 _write_meta(folder, artifact, self.source.float32_bytes)
 
-        return _read_meta(self._made("float32", key, fill))
+        return _read_meta(self.cache.make("float32", key, fill))
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -182,9 +188,12 @@ class Export:
             precision = self.recipe.settings.precision
             with self.progress.stage(f"quantizing to {precision}" if precision != "fp32" else "copying"):
                 artifact = self.format.convert(baseline, self.recipe.settings, feeds, path)
+            if feeds is not None and not self._calibrated:
+                note = f"the calibration set was not used: precision {precision} takes nothing from one here"
+                artifact = replace(artifact, notes=(*artifact.notes, note))
             _write_meta(folder, artifact, self.float32_bytes)
 
-        return _read_meta(self._made("artifacts", key, fill))
+        return _read_meta(self.cache.make("artifacts", key, fill))
 
     @cached_property
     def float32_bytes(self) -> int:
@@ -217,7 +226,7 @@ class Export:
                     writer.add(self.source.reference(inputs))
             writer.close()
 
-        return self._made("references", key, fill)
+        return self.cache.make("references", key, fill)
 
     def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         import itertools
@@ -239,6 +248,7 @@ class Export:
         )
 
         def start(title: str) -> Iterator[Mapping[str, np.ndarray]]:
+            self._calibrated = True
             with self.progress.stage(f"calibrating: {title}", len(samples)) as stage:
                 yield from stage.follow(checked)
             checked.finish()
@@ -257,12 +267,30 @@ class Export:
                 "static precision w8a8 needs calibration samples, and none were given",
                 "Give --calibration FILE, or choose --precision w8a8-dynamic.",
             )
+        least = self.recipe.settings.calibration.minimum_samples
+        if self.calibration is not None and self.recipe.settings.precision in {"w8a8", "w8a8-dynamic"}:
+            check_count(self.calibration, len(self.calibration), least)
         labelled = self.source.task != "classification" or self.evaluation is None or self.evaluation.labelled
         if not labelled and self.evaluation is not None:
             raise SamplesError(
                 f"the evaluation set {self.evaluation.path} has samples without a label",
                 "Give every sample a 'label', or leave --evaluation out.",
             )
+        self._check_labels(self.source.labels and len(self.source.labels))
+
+    def _check_labels(self, classes: object) -> None:
+        """Refuse an evaluation set with a class that the model lacks, before anything is written.
+
+        Args:
+            classes: how many the model has; anything but a number where that is not known yet.
+        """
+        if self.evaluation is None or self.source.task != "classification" or not isinstance(classes, int):
+            return
+        from edgeexport.verify.accuracy import class_index
+
+        names = {name: number for number, name in enumerate(self.source.labels or ())}
+        for sample in self.evaluation:
+            class_index(sample, names, classes)
 
     def _golden_set(self) -> tuple[Samples | None, Any]:
         if self.evaluation is not None:
@@ -326,17 +354,6 @@ class Export:
             },
             notes=self.artifact.notes,
         )
-
-    def _made(self, kind: str, key: Mapping[str, Any], fill: Callable[[Path], None]) -> Path:
-        if not self.request.use_cache:
-            key = {**key, "fresh": self._fresh}
-        return self.cache.make(kind, key, fill)
-
-    @cached_property
-    def _fresh(self) -> str:
-        import uuid
-
-        return uuid.uuid4().hex
 
 
 def _open(path: Path | None, label_pattern: str | None) -> Samples | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 from edgeexport import discover
 from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
 from edgeexport.cache import Cache
-from edgeexport.errors import DeviceError, SamplesError
+from edgeexport.disk import readable_disk_errors, write_whole
+from edgeexport.errors import BundleError, DeviceError, SamplesError
 from edgeexport.job import RUNTIMES_FOLDER, Device
 from edgeexport.pipeline.exporting import open_format
-from edgeexport.place import readable_disk_errors
-from edgeexport.preprocess import from_dict
+from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress
 from edgeexport.report import html
 from edgeexport.results import Check, Report, Run, Size, overall
@@ -62,12 +61,10 @@ class Verification:
         self._devices = [open_device(name) for name in devices]
         self._progress = progress
 
-    def cached(
-        self, bundle: Bundle, evaluation: Evaluation | None, float32: Path, cache: Cache, use_cache: bool
-    ) -> Report:
+    def cached(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path, cache: Cache) -> Report:
         """As :meth:`run`, or the report of an earlier run of the same bytes on the same devices and samples.
 
-        A run that failed is not kept: the next may find the machine in better shape.
+        A run that failed or was too slow is not kept: the next may find the machine in better shape.
         """
         key = {
             "bundle": file_digest(bundle.path / MANIFEST),
@@ -76,30 +73,32 @@ class Verification:
             "devices": [asdict(device.describe()) for device in self._devices],
             "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.py")}),
         }
-        found = cache.find("reports", key) if use_cache else None
+        found = cache.find("reports", key)
         if found is not None:
-            for name in (REPORT, REPORT_PAGE):
-                shutil.copyfile(found / name, bundle.path / name)
+            with readable_disk_errors(bundle.path):
+                _copy_reports(found, bundle.path)
             self._progress.say("verified earlier: same bytes, devices and samples (--no-cache runs it again)")
             return Report.read(bundle.report_path)
         report = self.run(bundle, evaluation, float32)
-        if use_cache and not any(run.error for run in report.runs):
+        slow = any(check.name == "latency_ratio" and check.verdict == "fail" for check in report.checks)
+        if not slow and not any(run.error for run in report.runs):
             cache.make("reports", key, lambda folder: _copy_reports(bundle.path, folder))
         return report
 
     def run(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None) -> Report:
         """Verify and write ``report.json`` and ``report.html`` into the bundle."""
-        target = msgspec.convert(bundle.manifest.target, Target)
-        settings = msgspec.convert(bundle.manifest.recipe["settings"], Settings)
+        target, settings = _rules(bundle)
         runs: list[Run] = []
         predictions = []
-        for device in self._devices:
-            for need in target.runtimes:
+        try:
+            for device, need in itertools.product(self._devices, target.runtimes):
                 plan = self._plan(bundle, evaluation, settings, float32)
                 run, firsts = verify_on(device, need.name, plan, self._progress)
                 runs.append(run)
                 predictions.append(firsts)
-            device.close()
+        finally:
+            for device in self._devices:
+                device.close()
         sizes = measure_size(bundle)
         checks = list(budget.size_checks(sizes, settings.limits))
         for run in runs:
@@ -116,9 +115,10 @@ class Verification:
             evaluation=evaluation.samples.digest() if evaluation else None,
             notes=(*bundle.manifest.notes, *_notes(bundle, evaluation)),
         )
+        page = html.render(report).encode()
         with readable_disk_errors(bundle.path):
             report.write(bundle.report_path)
-            (bundle.path / REPORT_PAGE).write_text(html.render(report), encoding="utf-8")
+            write_whole(bundle.path / REPORT_PAGE, page)
         return report
 
     def _plan(self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None) -> Plan:
@@ -135,9 +135,11 @@ class Verification:
                 cases = itertools.chain(golden, cases)
                 count, over = count + len(golden), "golden"
         example = golden[0].inputs
-        if from_dict(bundle.manifest.preprocess).accepts == "text":
+        preprocess = from_dict(bundle.manifest.preprocess)
+        if isinstance(preprocess, TokenizerPreprocess):
             shapes = {spec.name: spec.shape for spec in signature.inputs}
-            example = example_of_length(example, shapes, settings.timing.length)
+            length = min(settings.timing.length, preprocess.max_length)
+            example = example_of_length(example, shapes, length)
         return Plan(
             bundle=bundle,
             cases=cases,
@@ -204,9 +206,30 @@ def measure_size(bundle: Bundle) -> Size:
     )
 
 
+def _rules(bundle: Bundle) -> tuple[Target, Settings]:
+    """The target and the settings that the manifest carries."""
+    manifest = bundle.manifest
+    try:
+        return msgspec.convert(manifest.target, Target), msgspec.convert(manifest.recipe.get("settings"), Settings)
+    except msgspec.ValidationError as error:
+        raise BundleError(
+            f"{bundle.path / MANIFEST}: target or recipe is not one that this version reads: {error}",
+            "Export it again.",
+        ) from error
+
+
+def _read_tensors(folder: Path) -> tensors.Reader:
+    try:
+        return tensors.Reader(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder} is not a tensor stream: {error}", "Export the bundle again.") from error
+
+
 def _golden_cases(bundle: Bundle) -> Iterator[Case]:
-    inputs = tensors.Reader(str(bundle.path / GOLDEN / "inputs"))
-    outputs = tensors.Reader(str(bundle.path / GOLDEN / "outputs"))
+    inputs = _read_tensors(bundle.path / GOLDEN / "inputs")
+    outputs = _read_tensors(bundle.path / GOLDEN / "outputs")
+    if len(inputs) != len(outputs) or not len(inputs):
+        raise BundleError(f"{bundle.path / GOLDEN} has {len(inputs)} inputs and {len(outputs)} outputs")
     for number, (feed, reference) in enumerate(zip(inputs, outputs, strict=True), 1):
         yield Case(Sample(f"golden sample {number}", {}), feed, reference, scored=False)
 
@@ -228,7 +251,9 @@ def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path |
             f"the evaluation set {samples.path} has samples without a label", "Give every sample a 'label'."
         )
     encoded = feeds(samples, from_dict(bundle.manifest.preprocess), bundle.signature, bundle.path)
-    outputs = tensors.Reader(str(references)) if references is not None else itertools.repeat(None)
+    outputs = itertools.repeat(None) if references is None else _read_tensors(references)
+    if isinstance(outputs, tensors.Reader) and len(outputs) != len(samples):
+        raise BundleError(f"{references} has {len(outputs)} outputs for {len(samples)} samples", "Export it again.")
     pairs = zip(encoded, outputs, strict=False)
     for (sample, inputs), reference in itertools.islice(pairs, evaluation.limit):
         yield Case(sample, inputs, reference, scored)
@@ -263,4 +288,4 @@ def _notes(bundle: Bundle, evaluation: Evaluation | None) -> Iterator[str]:
 
 def _copy_reports(source: Path, folder: Path) -> None:
     for name in (REPORT, REPORT_PAGE):
-        shutil.copyfile(source / name, folder / name)
+        write_whole(folder / name, (source / name).read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class Meter(Protocol):
 
 
 class ClassMeter:
-    """Top-1 accuracy: share of samples whose highest score is the label's."""
+    """Top-1 accuracy: share of samples whose highest score is the label's; a NaN among the scores is never right."""
 
     def __init__(self, labels: tuple[str, ...] | None) -> None:
         self._index = {name: number for number, name in enumerate(labels or ())}
@@ -37,7 +38,7 @@ class ClassMeter:
         scores = next(iter(output.values()))
         label = class_index(sample, self._index, scores.shape[-1])
         self._samples += 1
-        self._right += int(np.nan_to_num(scores, nan=-np.inf).argmax()) == label
+        self._right += not np.isnan(scores).any() and int(scores.argmax()) == label
         if reference is not None:
             self._references += 1
             self._reference_right += int(next(iter(reference.values())).argmax()) == label
@@ -114,6 +115,6 @@ def class_index(sample: Sample, names: Mapping[str, int], classes: int) -> int:
         label = int(label)
     if label is None:
         raise SamplesError(f"{sample.name} has no label", "An evaluation set needs one for every sample.")
-    if label != int(label) or not 0 <= int(label) < classes:
+    if not math.isfinite(label) or label != int(label) or not 0 <= int(label) < classes:
         raise SamplesError(f"{sample.name}: label {label} is not one of the model's {classes} classes")
     return int(label)

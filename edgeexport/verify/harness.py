@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from edgeexport.artifact import Bundle
+from edgeexport.disk import readable_disk_errors, temporary_folder
 from edgeexport.errors import RunFailed
 from edgeexport.job import Device, Job, JobResult
 from edgeexport.progress import Progress, Stage
@@ -74,7 +76,7 @@ def verify_on(device: Device, runtime: str, plan: Plan, progress: Progress) -> t
     """Run the plan on one device.
 
     Returns:
-        The run, with ``error`` set where the runtime failed, and each case's first output, for comparing devices.
+        The run, with ``error`` set where the runtime failed, and each case's class scores, for comparing devices.
     """
     about = device.describe()
     run = Run(
@@ -120,7 +122,7 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     result: JobResult | None = None
     done, scored = 0, False
     for cases in _jobs(plan.cases):
-        with tempfile.TemporaryDirectory(prefix="edgeexport-job-") as folder:
+        with _job_folder() as folder:
             job = Job(
                 runtime=module,
                 models=(plan.bundle.model_path,),
@@ -128,7 +130,7 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
                 threads=plan.timing.threads,
                 timeout_s=plan.timeout_s,
             )
-            result = device.run(job, Path(folder), lambda count, base=done: stage.at(base + count))  # type: ignore[misc]
+            result = device.run(job, folder, lambda count, base=done: stage.at(base + count))  # type: ignore[misc]
             if result.samples != len(cases):
                 raise RunFailed(f"the runner answered {result.samples} samples for {len(cases)}")
             for case, outputs in zip(cases, result.outputs, strict=True):
@@ -138,7 +140,8 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
                 if case.scored:
                     scored = True
                     meter.add(case.sample, case.reference, outputs)
-                firsts.append(next(iter(outputs.values())))
+                if manifest.task == "classification":
+                    firsts.append(next(iter(outputs.values())))
         if result.peak_memory_bytes is not None:
             peaks.append(result.peak_memory_bytes)
         done += len(cases)
@@ -149,6 +152,13 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     return _Outcome(parity.result(plan.over), accuracy, result, max(peaks, default=None), firsts)
 
 
+@contextmanager
+def _job_folder() -> Iterator[Path]:
+    parent = Path(tempfile.gettempdir())
+    with readable_disk_errors(parent), temporary_folder(parent, "edgeexport-job-") as folder:
+        yield folder
+
+
 def _check_outputs(sample: str, reference: Arrays, outputs: Arrays) -> None:
     for name, expected in reference.items():
         if name not in outputs or outputs[name].shape != expected.shape:
@@ -157,7 +167,7 @@ def _check_outputs(sample: str, reference: Arrays, outputs: Arrays) -> None:
 
 
 def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
-    with tempfile.TemporaryDirectory(prefix="edgeexport-job-") as folder:
+    with _job_folder() as folder:
         job = Job(
             runtime=module,
             models=(plan.bundle.model_path, float32),
@@ -168,7 +178,7 @@ def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
             pairs=plan.timing.pairs,
             timeout_s=plan.timeout_s,
         )
-        result = device.run(job, Path(folder))
+        result = device.run(job, folder)
     if len(result.latency_ns) != 2 or not all(result.latency_ns):
         raise RunFailed("the runner's timings are missing")
     return summarize(*result.latency_ns, threads=plan.timing.threads)

@@ -49,7 +49,7 @@ class ParityMeter:
         return Parity(
             cosine_mean=self._cosines / self._samples,
             cosine_min=self._cosine_min,
-            max_abs=self._max_abs,
+            max_abs=self._max_abs if math.isfinite(self._max_abs) else None,
             snr_db=self._snr(),
             agreement=1 - self._unlike / self._samples if self._classes else None,
             unlike=self._unlike if self._classes else None,
@@ -58,10 +58,8 @@ class ParityMeter:
         )
 
     def _snr(self) -> float | None:
-        if self._noise == 0:
+        if self._noise == 0 or self._signal == 0 or not math.isfinite(self._noise):
             return None
-        if not math.isfinite(self._noise) or self._signal == 0:
-            return -math.inf
         return 10 * math.log10(self._signal / self._noise)
 
 
