@@ -24,7 +24,7 @@ Place = str | PathLike[str]
 def export(
     model: Place,
     *,
-    target: str,
+    target: Place,
     calibration: Place | None = None,
     evaluation: Place | None = None,
     label_pattern: str | None = None,
@@ -75,7 +75,7 @@ def export(
         flags["precision"] = precision
     request = Request(
         model=str(model),
-        target=target,
+        target=str(target),
         calibration=None if calibration is None else Path(calibration),
         evaluation=None if evaluation is None else Path(evaluation),
         label_pattern=label_pattern,

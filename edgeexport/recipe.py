@@ -67,6 +67,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"no recipe file at {path}") from error
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
 
@@ -87,9 +89,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 f"--set {assignment!r} is not key=value", "For example: --set calibration.minimum_samples=32"
             )
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            parsed = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
-            value = text.strip()
+            parsed = {}
+        value = parsed["value"] if list(parsed) == ["value"] else text.strip()
         table = merge(table, nest(key.strip(), value))
     return table
 
@@ -148,6 +151,8 @@ def _choose_precision(target: Profile, layers: Sequence[tuple[str, Mapping[str, 
 
 def _when(layer: Mapping[str, Any], precision: str, origin: str) -> Mapping[str, Any]:
     when = layer.get("when", {})
+    if not isinstance(when, Mapping) or not all(isinstance(part, Mapping) for part in when.values()):
+        raise RecipeError(f"{origin}: 'when' holds no tables", "For example: --set when.w8a8.limits.size_ratio=0.3")
     unknown = set(when) - set(PRECISIONS)
     if unknown:
         raise RecipeError(f"{origin}: [when.{sorted(unknown)[0]}] names no precision")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One device profile.
 
     Attributes:
+        name: letters, digits, ``.``, ``_`` and ``-``: it becomes part of file names.
         format: the artifact format, a module name in :mod:`edgeexport.formats`.
         machine: what ``uname -m`` prints on the device.
         precisions: what the target can execute; ``precision`` in ``settings`` is its default.
@@ -52,7 +53,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     schema_version: Literal[1]
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^\w[\w.-]*\Z")]
     title: str
     format: str
     machine: str
@@ -130,6 +131,8 @@ def _locate(name: str) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetError(f"{path} is not valid TOML: {error}") from error
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json as json_module
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from edgeexport.cli.guard import CHECK_FAILED
+
+if TYPE_CHECKING:
+    from edgeexport.results import Report
 
 Model = Annotated[
     str,
@@ -90,22 +97,17 @@ def export(
     json: AsJson = False,
 ) -> int:
     """Parse, export to each target, show."""
-    from edgeexport.errors import OutputError
     from edgeexport.recipe import parse_assignments
 
     flags = parse_assignments(settings or [])
     if precision is not None:
         flags["precision"] = precision
-    if output is not None and len(target) > 1:
-        raise OutputError(
-            f"--output {output} is one folder, and there are {len(target)} targets",
-            "Leave it out: each bundle then has a folder of its own.",
-        )
+    _check_arguments(target, recipe, flags, output)
     from edgeexport.cli import show
     from edgeexport.pipeline import Request, run_export
     from edgeexport.source import SourceOptions
 
-    statuses = []
+    statuses, listed = [], []
     for name in target:
         request = Request(
             model=model,
@@ -121,27 +123,58 @@ def export(
         )
         devices = tuple(on or ("local",))
         bundle, report = run_export(request, show.progress(), verify=verify, devices=devices, limit=limit)
-        statuses.append(print_result(bundle.path, report, json))
+        if json and len(target) > 1:
+            listed.append(as_plain(bundle.path, report))
+            statuses.append(exit_code(report))
+        else:
+            statuses.append(print_result(bundle.path, report, json))
+    if listed:
+        typer.echo(json_module.dumps(listed, indent=2))
     return max(statuses)
 
 
-def print_result(path: Path, report: object, as_json: bool) -> int:
+def _check_arguments(targets: list[str], recipe: Path | None, flags: Mapping[str, Any], output: Path | None) -> None:
+    """Refuse what shows without the model, for every target before the first is exported. Loads nothing heavy."""
+    from edgeexport.errors import OutputError, TargetError
+    from edgeexport.recipe import read_recipe, resolve
+    from edgeexport.target import load_target
+
+    if output is not None and len(targets) > 1:
+        raise OutputError(
+            f"--output {output} is one folder, and there are {len(targets)} targets",
+            "Leave it out: each bundle then has a folder of its own.",
+        )
+    table = None if recipe is None else read_recipe(recipe)
+    names = set()
+    for each in targets:
+        target = load_target(each)
+        resolve(target, table, str(recipe or ""), flags)
+        if target.name in names:
+            raise TargetError(f"the target '{target.name}' is given twice, and would overwrite its own bundle")
+        names.add(target.name)
+
+
+def print_result(path: Path, report: Report | None, as_json: bool) -> int:
     """Show a report, or say where the bundle is; give the exit code."""
-    from edgeexport.cli import show
-    from edgeexport.cli.guard import CHECK_FAILED
-    from edgeexport.results import Report
-
-    if not isinstance(report, Report):
-        typer.echo(str(path))
-        return 0
     if as_json:
-        import json
-
-        typer.echo(json.dumps({"bundle": str(path), **report.to_dict()}, indent=2))
+        typer.echo(json_module.dumps(as_plain(path, report), indent=2))
+    elif report is None:
+        typer.echo(str(path))
     else:
+        from edgeexport.cli import show
         from edgeexport.report import table
 
         console = show.console()
         console.print(table.render(report))
-        console.print(f"bundle: {path}", highlight=False, soft_wrap=True)
-    return CHECK_FAILED if report.verdict == "fail" else 0
+        console.print(f"bundle: {path}", highlight=False, markup=False, soft_wrap=True)
+    return exit_code(report)
+
+
+def as_plain(path: Path, report: Report | None) -> dict[str, Any]:
+    """What ``--json`` prints of one bundle."""
+    return {"bundle": str(path), **(report.to_dict() if report else {})}
+
+
+def exit_code(report: Report | None) -> int:
+    """1 where a check failed."""
+    return CHECK_FAILED if report is not None and report.verdict == "fail" else 0

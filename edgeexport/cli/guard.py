@@ -1,12 +1,20 @@
-"""From an exception to one sentence and an exit code."""
+"""From an exception to one sentence and an exit code.
+
+0, 1, 2 and 3 are documented in the help; 70 (``EX_SOFTWARE``) is a defect of edgeexport's own, with a traceback, so
+that it is never taken for a failed check.
+"""
 
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec
+
+import typer
 
 from edgeexport.errors import EdgeExportError, RunFailed
 
@@ -14,6 +22,7 @@ P = ParamSpec("P")
 CHECK_FAILED = 1
 BAD_INPUT = 2
 MACHINE_LACKS = 3
+DEFECT = 70
 
 
 def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -21,7 +30,9 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*arguments: P.args, **named: P.kwargs) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the latter
+                signal.signal(number, _interrupt)
         try:
             status = command(*arguments, **named)
         except EdgeExportError as error:
@@ -31,6 +42,8 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
                 error.exit_code,
             )
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             fail("Interrupted; nothing was left half-written.", None, BAD_INPUT)
         except MemoryError:
             fail(
@@ -40,9 +53,16 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
             )
         except ModuleNotFoundError as error:
             fail(f"The package '{error.name}' is missing.", "pip install 'edgeexport[all]'", MACHINE_LACKS)
-        except BrokenPipeError:
-            sys.stderr.close()
+        except BrokenPipeError:  # `| head` has seen enough; Python's own last flush must not complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
+        except OSError as error:
+            fail(f"{error.filename or 'the system'}: {error.strerror or error}", None, BAD_INPUT)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception:
+            traceback.print_exc()
+            fail("This is a defect in edgeexport, not in your input; please report it with the above.", None, DEFECT)
         raise SystemExit(status or 0)
 
     return run

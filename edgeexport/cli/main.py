@@ -11,7 +11,7 @@ from edgeexport.cli.guard import BAD_INPUT, fail, guarded
 app = typer.Typer(
     name="edgeexport",
     help="Take a trained model to the devices people own, and prove that it arrived intact.\n\n"
-    "Exit codes: 0 every check passed; 1 a check failed; 2 bad input; 3 this machine lacks something.",
+    "Exit codes: 0 every check passed; 1 a check failed; 2 bad input or interrupted; 3 this machine lacks something.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -13,6 +13,7 @@ def targets(
     ] = None,
 ) -> int:
     """Parse, read, print. Plain text: this answers before rich could be imported."""
+    from edgeexport.recipe import resolve
     from edgeexport.target import load_target, shipped_targets
 
     if name is None:
@@ -23,6 +24,8 @@ def targets(
         typer.echo("\n`edgeexport targets NAME` shows a target's rules; --target takes a .toml file of yours as well.")
         return 0
     target = load_target(name)
+    for precision in target.precisions:
+        resolve(target, flags={"precision": precision})  # refuses an unknown rule
     typer.echo(f"{target.name}: {target.title}\nformat {target.format}, processor {target.machine}\n")
     for key, (value, documented) in target.rules().items():
         typer.echo(f"{key} = {value}")

@@ -29,12 +29,9 @@ def verify(
 ) -> int:
     """Parse, verify, show."""
     from edgeexport.cli import show
-    from edgeexport.errors import ModelError
     from edgeexport.pipeline import run_verify
     from edgeexport.samples import open_samples
 
-    if float32 is not None and not float32.is_file():
-        raise ModelError(f"no float32 model at {float32}")
     samples = None if evaluation is None else open_samples(evaluation, label_pattern)
     devices = tuple(on or ("local",))
     checked, report = run_verify(bundle, samples, show.progress(), devices=devices, limit=limit, float32=float32)

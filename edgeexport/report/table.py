@@ -18,7 +18,7 @@ def render(report: Report) -> RenderableType:
 
 
 def _runs(report: Report) -> Table:
-    table = Table(title=f"{report.model} for {report.target}, {report.precision}", title_justify="left")
+    table = Table(title=Text(f"{report.model} for {report.target}, {report.precision}"), title_justify="left")
     for heading in ("Runtime", "Device", "Evidence"):
         table.add_column(heading)
     for heading in ("Accuracy", "float32", "Unlike", "ms", "float32 ms", "Memory"):
@@ -27,8 +27,8 @@ def _runs(report: Report) -> Table:
         accuracy, parity, latency = run.accuracy, run.parity, run.latency_ms
         unlike = f"{parity.unlike}/{parity.samples}" if parity and parity.unlike is not None else "–"
         table.add_row(
-            f"{run.runtime} {run.runtime_version}",
-            f"{run.device} ({run.machine})",
+            Text(f"{run.runtime} {run.runtime_version}"),  # Text: names are not markup
+            Text(f"{run.device} ({run.machine})"),
             run.evidence,
             format_value(accuracy.value, "share") if accuracy else "–",
             format_value(accuracy.reference, "share") if accuracy else "–",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.bin")
 _OPSET = 18
 
@@ -261,7 +261,7 @@ def _download(model: str) -> Path:
 
     try:
         return Path(snapshot_download(model, allow_patterns=[p for p in _FILES if p != "*.bin"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # an impossible id is the last
         raise ModelError(
             f"no model folder at '{model}', and it could not be fetched as a hub id: {type(error).__name__}",
             "Give the path of a local folder, or check the id and the network.",
