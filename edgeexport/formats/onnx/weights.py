@@ -99,6 +99,8 @@ def _block_quantize(model: Any, bits: int, block_size: int, names: set[str]) -> 
     )
     logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
     logger.setLevel(logging.ERROR)
-    quantizer = MatMulNBitsQuantizer(copy_model(model), nodes_to_include=sorted(names), algo_config=config)
+    # Its list of nodes to include adds to those of the operators above; only the other list leaves any out.
+    others = [node.name for node in model.graph.node if node.name not in names]
+    quantizer = MatMulNBitsQuantizer(copy_model(model), nodes_to_exclude=others, algo_config=config)
     quantizer.process()
     return quantizer.model.model

@@ -105,9 +105,7 @@ def matmul_chain(opset=18):
         helper.make_node("MatMul", ["b", "w2"], ["y"], name="second"),
     ]
     constants = {"w1": weights(16, 32, seed=1), "w2": weights(32, 8, seed=2)}
-    return build_model(
-        nodes, constants, {"x": ("float32", ["n", 4, 16])}, {"y": ("float32", ["n", 4, 8])}, opset=opset
-    )
+    return build_model(nodes, constants, {"x": ("float32", ["n", 4, 16])}, {"y": ("float32", ["n", 4, 8])}, opset=opset)
 
 
 def convolutions():
