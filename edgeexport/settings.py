@@ -41,6 +41,8 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         smoothing: SmoothQuant's α (arXiv:2211.10438) for MatMul inputs with outlier channels, measured on the
             calibration set; 0 is off. Without a calibration set nothing is smoothed, and the report says so.
         smoothing_ratio: an input is smoothed where its largest channel exceeds its median channel by this factor.
+        bias_correction: static only. Take the mean error of rounded convolution weights off the bias
+            (arXiv:1906.04721).
         block_size: weights that share a scale in ``w4`` and ``w8``.
         mask_value: attention masks below this, such as a dtype's minimum, are raised to it where a
             quantized tensor or float16 would otherwise have to span them; 0 leaves them.
@@ -57,6 +59,7 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     constant_weights_only: bool = True
     smoothing: Share = 0.0
     smoothing_ratio: Ratio = 3.0
+    bias_correction: bool = False
     block_size: Literal[16, 32, 64, 128] = 32
     mask_value: Annotated[float, msgspec.Meta(le=0)] = 0.0
 
@@ -104,7 +107,7 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """How latency is taken: batch 1, the model and its float32 form run in turn.
 
     Attributes:
-        length: text models are timed on a sequence of this many tokens.
+        length: text models are timed on a sequence of this many tokens, or of as many as they take.
         pairs: timed pairs, after ``warmup`` untimed ones.
         threads: intra-op threads of the runtime.
     """

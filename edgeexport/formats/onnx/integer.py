@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeexport.errors import RecipeError
+from edgeexport.formats.onnx.bias import BiasCorrection
 from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, attribute
 from edgeexport.formats.onnx.ranges import find_ranges, spanning_zero
 from edgeexport.settings import Override, Quantization, Settings
@@ -99,6 +100,7 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
     op_types = sorted({node.op_type for node in graph.nodes if node.name in set(names)})
     wanted = _chosen_activations(graph, set(names))
     ranges = find_ranges(graph.model, wanted, settings.calibration, feeds)
+    correction = BiasCorrection(graph, set(names), feeds()) if rules.bias_correction else None
     data = {}
     for name, interval in ranges.items():
         low, high = spanning_zero(interval)
@@ -124,6 +126,8 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
             },
         )
         quantizer.quantize_model()
+    if correction is not None:
+        correction.apply(quantizer.model.model)
     return quantizer.model.model
 
 

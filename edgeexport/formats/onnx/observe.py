@@ -102,6 +102,24 @@ def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) ->
     return largest_seen
 
 
+def observe_channel_means(model: Any, ranks: Mapping[str, int], feeds: Iterable[Feed]) -> dict[str, np.ndarray]:
+    """Mean of each channel (axis 1) of each named tensor over all samples and positions, by the tensors' ranks."""
+    probed = copy_model(model)
+    for rank in sorted(set(ranks.values())):
+        axes = [0, *range(2, rank)]
+        probed.graph.initializer.append(helper.make_tensor(f"observe__axes_{rank}", 7, [len(axes)], axes))
+    for name, rank in ranks.items():
+        node = helper.make_node("ReduceMean", [name, f"observe__axes_{rank}"], [f"{name}__Mean"], keepdims=0)
+        _add_output(probed, node, dtype=FLOAT, shape=None)
+    sums = {name: np.zeros(1) for name in ranks}
+    count = 0
+    for values in _run(probed, [f"{name}__Mean" for name in ranks], feeds):
+        count += 1
+        for name, value in zip(ranks, values, strict=True):
+            sums[name] = sums[name] + value.astype(np.float64)
+    return {name: (total / max(1, count)).astype(np.float32) for name, total in sums.items()}
+
+
 def observe_histograms(
     model: Any, ranges: Mapping[str, Range], bins: int, feeds: Iterable[Feed]
 ) -> dict[str, Histogram]:
