@@ -1,0 +1,76 @@
+"""The profiles that ship: each complete, and each rule of it documented."""
+
+import msgspec
+import pytest
+
+from edgeexport.merge import flatten
+from edgeexport.recipe import resolve
+from edgeexport.runtime_names import module_of
+from edgeexport.settings import PRECISIONS, Settings
+from edgeexport.target import load_target, shipped_targets, targets_folder
+
+NAMES = sorted(path.stem for path in targets_folder().glob("*.toml"))
+
+
+def test_the_list():
+    assert {"android-arm64", "desktop-x86", "raspberry-pi-4", "raspberry-pi-5"} <= set(NAMES)
+    assert list(shipped_targets()) == NAMES
+    assert all(shipped_targets().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_complete_for_every_precision(name):
+    target = load_target(name)
+    assert target.name == name
+    assert target.precisions == PRECISIONS
+    for need in target.runtimes:
+        assert module_of(need.name)
+    for precision in target.precisions:
+        settings = resolve(target, flags={"precision": precision}).settings
+        assert settings.precision == precision
+        assert settings.limits.size_ratio is not None
+        assert settings.limits.agreement is not None
+        assert settings.calibration.minimum_samples >= 50
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_is_documented(name):
+    rules = load_target(name).rules()
+    silent = [key for key, (_, note) in rules.items() if not note and not key.startswith("when.")]
+    assert silent == []
+    assert {"precision", "quantization.activation_type", "limits.agreement", "runtimes.onnxruntime"} <= set(rules)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rules_that_hold_for_one_precision_are_documented_as_the_same_for_all(name):
+    target = load_target(name)
+    for key in flatten(target.settings.get("when", {})):
+        rule = key.split(".", 1)[1]
+        while rule and rule not in target.documentation:
+            rule = rule.rpartition(".")[0]
+        assert rule, f"{key} is not documented"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_note_is_about_something(name):
+    target = load_target(name)
+    known = {"precisions", "runtimes", "emulation", *target.rules(), *schema_keys(target)}
+    for key in target.documentation:
+        assert any(rule == key or rule.startswith(f"{key}.") for rule in known), key
+
+
+def schema_keys(target):
+    return flatten(msgspec.to_builtins(resolve(target).settings))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scheme_is_what_the_processor_multiplies(name):
+    target = load_target(name)
+    settings: Settings = resolve(target, flags={"precision": "w8a8"}).settings
+    assert settings.quantization.per_channel
+    assert settings.quantization.weight_type == "int8"
+    if target.machine == "x86_64":
+        assert settings.quantization.activation_type == "uint8"
+        assert target.emulation is None
+    else:
+        assert target.emulation.cpu in {"cortex-a72", "cortex-a76"}
