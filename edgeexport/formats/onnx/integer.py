@@ -12,8 +12,9 @@ import numpy as np
 
 from edgeexport.errors import RecipeError
 from edgeexport.formats.onnx.bias import BiasCorrection
-from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, attribute
+from edgeexport.formats.onnx.graph import FLOAT, LAYER_INPUTS, Graph, attribute, copy_model
 from edgeexport.formats.onnx.ranges import find_ranges, spanning_zero
+from edgeexport.formats.onnx.shapes import inferred_values, note_shapes
 from edgeexport.settings import Override, Quantization, Settings
 
 if TYPE_CHECKING:
@@ -105,9 +106,11 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
     for name, interval in ranges.items():
         low, high = spanning_zero(interval)
         data[name] = TensorData(lowest=np.float32(low), highest=np.float32(high))
+    model = copy_model(graph.model)  # the bias correction compares with the float graph
+    note_shapes(model)
     with _quiet():
         quantizer = QDQQuantizer(
-            graph.model,
+            model,
             rules.per_channel,
             rules.reduce_range,
             _type(rules.weight_type),
@@ -132,20 +135,24 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
 
 
 def quantize_dynamic(model: Any, names: Sequence[str], settings: Settings) -> Any:
-    """Quantize the named nodes with activation ranges found while running (DynamicQuantizeLinear, always uint8)."""
+    """Quantize the named nodes with activation ranges found while running (DynamicQuantizeLinear, always uint8).
+
+    The model is consumed.
+    """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
     rules = settings.quantization
     op_types = sorted({node.op_type for node in model.graph.node if node.name in set(names)})
+    note_shapes(model)
     with _quiet():
         quantizer = ONNXQuantizer(
             model,
             rules.per_channel,
             rules.reduce_range,
             QuantizationMode.IntegerOps,
-            False,
+            True,  # "static", until it is made: else it would infer shapes again, through a file with all weights
             _type(rules.weight_type),
             QuantType.QUInt8,
             None,
@@ -154,6 +161,7 @@ def quantize_dynamic(model: Any, names: Sequence[str], settings: Settings) -> An
             op_types,
             {"MatMulConstBOnly": rules.constant_weights_only, "DefaultTensorType": 1},
         )
+        quantizer.static = False
         quantizer.quantize_model()
     return quantizer.model.model
 
@@ -194,11 +202,8 @@ def _chosen_activations(graph: Graph, names: set[str]) -> list[str]:
 
 
 def _float_tensors(graph: Graph) -> set[str]:
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(graph.model)
-    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-    floats = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    values = inferred_values(graph.model)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
     known = {value.name for value in values}
     # A tensor that shape inference does not reach is taken for float: the nodes asked for compute on floats.
     return floats | (set(graph.producers) - known)
@@ -206,13 +211,9 @@ def _float_tensors(graph: Graph) -> set[str]:
 
 def _ranks(graph: Graph) -> dict[str, int]:
     """Number of axes of each tensor that shape inference reaches."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(graph.model)
-    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     return {
         value.name: len(value.type.tensor_type.shape.dim)
-        for value in values
+        for value in inferred_values(graph.model)
         if value.type.tensor_type.HasField("shape")
     }
 
