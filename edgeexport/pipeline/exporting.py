@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -208,25 +208,24 @@ class Export:
 
     def references(self, samples: Samples, count: int | None) -> Path:
         """A folder with the source's float32 outputs on the first ``count`` samples, or on all."""
-        from edgeexport.runtimes import tensors
-
         total = len(samples) if count is None else min(count, len(samples))
-        key = {
-            "source": self.fingerprint,
-            "samples": samples.digest(),
-            "count": total,
-            "preprocess": msgspec.to_builtins(self.preprocess),
-        }
+        inputs = (arrays for _, arrays in self._feeds(samples, total))
+        return self._outputs(inputs, total, samples.path.name, {"samples": samples.digest()})
+
+    def _outputs(self, inputs: Iterable[dict[str, np.ndarray]], count: int, title: str, key: Mapping[str, Any]) -> Path:
+        """A folder with the source's outputs on ``count`` inputs, kept by ``key``, which says what they are."""
+        from edgeexport.runtimes import tensors
 
         def fill(folder: Path) -> None:
             writer = tensors.Writer(str(folder))
-            title = f"running float32 {self.source.name} on {samples.path.name}"
-            with self.progress.stage(title, total) as stage:
-                for _, inputs in stage.follow(self._feeds(samples, total)):
-                    writer.add(self.source.reference(inputs))
+            with self.progress.stage(f"running float32 {self.source.name} on {title}", count) as stage:
+                for arrays in stage.follow(inputs):
+                    writer.add(self.source.reference(arrays))
             writer.close()
 
-        return self.cache.make("references", key, fill)
+        preprocess = msgspec.to_builtins(self.preprocess)
+        complete = {"source": self.fingerprint, "count": count, "preprocess": preprocess, **key}
+        return self.cache.make("references", complete, fill)
 
     def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         import itertools
@@ -308,13 +307,14 @@ class Export:
 
         count = self.recipe.settings.golden_samples
         if samples is None:
-            inputs = synthetic_inputs(self.artifact.signature, self.preprocess, count)
-            outputs: Any = map(self.source.reference, inputs)
+            signature = self.artifact.signature
+            inputs = synthetic_inputs(signature, self.preprocess, count)
+            key = {"samples": "synthetic", "signature": signature.to_dict()}
+            references = self._outputs(inputs, count, "synthetic inputs", key)
         else:
             inputs = [arrays for _, arrays in self._feeds(samples, count)]
-            whole = samples is self.evaluation
-            reader = tensors.Reader(str(self.references(samples, None if whole else count)))
-            outputs = itertools.islice(reader, count)
+            references = self.references(samples, None if samples is self.evaluation else count)
+        outputs = itertools.islice(tensors.Reader(str(references)), count)
         for name, items in (("inputs", inputs), ("outputs", outputs)):
             writer = tensors.Writer(str(folder / name))
             for item in items:
