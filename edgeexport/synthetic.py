@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from edgeexport.preprocess import ImagePreprocess
 from edgeexport.signature import Signature, TensorSpec
 
 _SEED = 0
@@ -21,16 +23,23 @@ def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[
     preprocessing.
     """
     generator = np.random.default_rng(_SEED)
-    image_shape = getattr(preprocess, "shape", None)
-    return [{spec.name: _values(spec, image_shape, generator) for spec in signature.inputs} for _ in range(count)]
+    image = _image_lengths(preprocess) if isinstance(preprocess, ImagePreprocess) else {}
+    return [{spec.name: _values(spec, image, generator) for spec in signature.inputs} for _ in range(count)]
 
 
-def _values(spec: TensorSpec, image_shape: Any, generator: np.random.Generator) -> np.ndarray:
+def _image_lengths(preprocess: ImagePreprocess) -> dict[int, int]:
+    """Height and width of what a square image becomes, by axis."""
+    size = preprocess.crop or preprocess.resize or ()
+    height, width = (size, size) if isinstance(size, int) else size or (_LENGTH, _LENGTH)
+    first = 2 if preprocess.layout == "NCHW" else 1
+    return {first: height, first + 1: width}
+
+
+def _values(spec: TensorSpec, image: Mapping[int, int], generator: np.random.Generator) -> np.ndarray:
+    known = {0: 1} | (image if len(spec.shape) == 4 else {})
     shape = tuple(
-        length if isinstance(length, int) else (1 if axis == 0 else _LENGTH) for axis, length in enumerate(spec.shape)
+        length if isinstance(length, int) else known.get(axis, _LENGTH) for axis, length in enumerate(spec.shape)
     )
-    if image_shape is not None and len(image_shape) == len(shape):
-        shape = tuple(image_shape)
     if np.dtype(spec.dtype).kind == "f":
         return generator.standard_normal(shape).astype(spec.dtype)
     if spec.name in _CONSTANT:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import msgspec
 import pytest
@@ -98,13 +99,13 @@ def test_reports_may_change(bundle):
 def test_a_file_that_was_altered_or_is_missing(bundle, name):
     data = (bundle / name).read_bytes()
     (bundle / name).write_bytes(data[:-1] + b"x")
-    with pytest.raises(BundleError, match=f"{name} was altered"):
+    with pytest.raises(BundleError, match=rf"{re.escape(name)} was altered"):
         load_bundle(bundle)
     (bundle / name).unlink()
-    with pytest.raises(BundleError, match=f"{name} is missing"):
+    with pytest.raises(BundleError, match=rf"{re.escape(name)} is missing"):
         load_bundle(bundle)
     (bundle / name).mkdir()
-    with pytest.raises(BundleError, match=f"{name} is missing"):
+    with pytest.raises(BundleError, match=rf"{re.escape(name)} is missing"):
         load_bundle(bundle)
 
 
@@ -132,7 +133,7 @@ def test_a_link_that_leads_outside(bundle, tmp_path):
     (tmp_path / "outside").write_text("the model")
     (bundle / "model.onnx").unlink()
     (bundle / "model.onnx").symlink_to(tmp_path / "outside")
-    with pytest.raises(BundleError, match="names a file outside the bundle: 'model.onnx'"):
+    with pytest.raises(BundleError, match=r"names a file outside the bundle: 'model\.onnx'"):
         load_bundle(bundle)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ with temporary_folder(Path(sys.argv[1]), ".partial-") as folder:
 def holder(tmp_path):
     """A process that holds a temporary folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    process.folder = process.stdout.readline().strip()
+    process.folder = Path(process.stdout.readline().strip())
     yield process
     process.kill()
     process.wait()
@@ -58,14 +59,14 @@ def test_a_folder_that_was_renamed_stays(tmp_path):
 
 def test_one_in_use_is_left_alone_and_one_of_a_killed_process_is_removed(tmp_path, holder):
     with temporary_folder(tmp_path, ".partial-"):
-        assert os.path.exists(f"{holder.folder}/half")
+        assert (holder.folder / "half").exists()
         with temporary_folder(tmp_path, ".partial-"):  # nor is one of this very process
             assert len(names(tmp_path)) == 3
     holder.kill()
     holder.wait()
-    assert os.path.exists(f"{holder.folder}/half")
+    assert (holder.folder / "half").exists()
     with temporary_folder(tmp_path, ".other-"):
-        assert os.path.exists(f"{holder.folder}/half")
+        assert (holder.folder / "half").exists()
     with temporary_folder(tmp_path, ".partial-") as folder:
         assert names(tmp_path) == [folder.name]
 
@@ -173,7 +174,10 @@ def test_a_sentence_that_was_found_already_is_kept():
 
 def test_a_really_full_disk(small_disk):
     disk = small_disk(64 * 1024)
-    with pytest.raises(MissingRequirement, match="the disk is full"), readable_disk_errors(disk):
-        with temporary_folder(disk, ".partial-") as folder:
-            (folder / "file").write_bytes(b"x" * 1_000_000)
+    with (
+        pytest.raises(MissingRequirement, match="the disk is full"),
+        readable_disk_errors(disk),
+        temporary_folder(disk, ".partial-") as folder,
+    ):
+        (folder / "file").write_bytes(b"x" * 1_000_000)
     assert names(disk) == []

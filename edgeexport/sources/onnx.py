@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-_QUANTIZED = re.compile(r"Quantize|^QLinear|^Q(Gemm|Attention)|Integer|NBits")
+_QUANTIZED = re.compile(r"[Qq]uantize|^QLinear|^Q(Gemm|Attention)|Integer|NBits")
 """In the names of ONNX's and ONNX Runtime's operators on integers."""
 
 
@@ -84,6 +84,7 @@ class OnnxSource(Source):
         """Copy the model, with its external data drawn in."""
         import onnx
 
+        self._external_files()
         onnx.save(load_onnx(self._path), str(path))
 
     @cached_property
@@ -101,9 +102,11 @@ class OnnxSource(Source):
     def _session(self) -> Any:
         import onnxruntime
 
+        self._external_files()
         return onnxruntime.InferenceSession(str(self._path), providers=["CPUExecutionProvider"])
 
     def _external_files(self) -> set[str]:
+        """Names of the files with external data, each of which is there and in the model's folder."""
         names = set()
         for tensor in self._model.graph.initializer:
             for entry in tensor.external_data:
@@ -113,4 +116,6 @@ class OnnxSource(Source):
             inside = (self._path.parent / name).resolve().is_relative_to(self._path.parent.resolve())
             if not inside:
                 raise ModelError(f"{self._path} names external data outside its folder: {name}")
+            if not (self._path.parent / name).is_file():
+                raise ModelError(f"the external data of {self._path} is missing: {name}")
         return names

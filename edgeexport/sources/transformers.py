@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,31 +172,29 @@ class TransformersSource(Source):
 
     @cached_property
     def _model(self) -> Any:
-        import pickle
-
         import torch
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
         loader = getattr(transformers, self._kind.loader)
         try:
-            model = loader.from_pretrained(
+            model, loading = loader.from_pretrained(
                 self._folder,
+                output_loading_info=True,
                 dtype=torch.float32,
                 attn_implementation=self._kind.attention,
                 local_files_only=True,
                 weights_only=True,
                 trust_remote_code=self._options.trust_remote_code,
             )
-        except pickle.UnpicklingError as error:
-            raise _unsafe(self._folder) from error
         except Exception as error:
-            if "weights_only" in str(error) or "Unsupported global" in str(error):
+            if _is_unsafe(error):
                 raise _unsafe(self._folder) from error
             raise ModelError(
                 f"{self._folder} cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
                 "Check that config.json and the weights belong together.",
             ) from error
+        self._check_complete(loading["missing_keys"])
         model.eval()
         model.requires_grad_(False)
         if self._pooling is not None:
@@ -247,6 +245,16 @@ class TransformersSource(Source):
                 "Put model.safetensors there; model.save_pretrained(FOLDER) writes it.",
             )
 
+    def _check_complete(self, missing: Iterable[str]) -> None:
+        """Refuse weights that Transformers made up at random, but for a pooler, whose output is not exported."""
+        unused = "pooler." if self._kind.suffix == "Model" else None
+        made_up = sorted(name for name in missing if unused is None or not name.startswith(unused))
+        if made_up:
+            raise ModelError(
+                f"{self._folder} lacks {len(made_up)} weights of {self._config['architectures'][0]}: {made_up[0]}",
+                "Check that config.json and the weights belong together, and that the model was trained for this task.",
+            )
+
     def _check_code(self) -> None:
         if "auto_map" in self._config and not self._options.trust_remote_code:
             raise ModelError(
@@ -292,6 +300,17 @@ def _kind_of(config: Mapping[str, Any], folder: Path) -> _Kind:
         "Supported: sequence and image classification, base encoders with or without pooling, and causal "
         "language models without a cache. Wrap others as package.module:factory.",
     )
+
+
+def _is_unsafe(error: BaseException | None) -> bool:
+    """Whether torch's safe unpickler is behind an error; Transformers puts its own words before it."""
+    import pickle
+
+    while error is not None:
+        if isinstance(error, pickle.UnpicklingError) or "Unsupported global" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unsafe(folder: Path) -> ModelError:

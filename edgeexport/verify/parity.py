@@ -58,7 +58,7 @@ class ParityMeter:
         )
 
     def _snr(self) -> float | None:
-        if self._noise == 0 or self._signal == 0 or not math.isfinite(self._noise):
+        if self._noise == 0 or self._signal == 0 or not math.isfinite(self._noise + self._signal):
             return None
         return 10 * math.log10(self._signal / self._noise)
 
@@ -67,10 +67,10 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     """Cosine similarity of two flat arrays; 1 where both are zero, −1 where one is not finite."""
     if not (_finite(a) and _finite(b)):
         return -1.0
-    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
-    if norms == 0:
+    if not (a.any() and b.any()):
         return 1.0 if not a.any() and not b.any() else 0.0
-    return float(np.clip(float(a @ b) / norms, -1.0, 1.0))
+    a, b = a / np.abs(a).max(), b / np.abs(b).max()  # squares of float64 outputs may overflow
+    return float(np.clip(float(a @ b) / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))
 
 
 def same_class(a: np.ndarray, b: np.ndarray) -> bool:

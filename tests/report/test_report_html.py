@@ -1,0 +1,116 @@
+"""The page: every figure, nothing executed."""
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from edgeexport.report import html
+from edgeexport.results import Accuracy, Check, Component, Latency, Parity, Report, Run, Size
+
+
+def report(**changes):
+    run = Run(
+        runtime="onnxruntime",
+        runtime_version="1.22",
+        device="local",
+        machine="x86_64",
+        cpu="a cpu",
+        evidence="measured",
+        parity=Parity(
+            cosine_mean=1.0,
+            cosine_min=1.0,
+            max_abs=0.0,
+            snr_db=None,
+            agreement=0.97,
+            unlike=3,
+            samples=100,
+            over="golden",
+        ),
+        accuracy=Accuracy(metric="accuracy", value=0.8811, reference=0.8922, samples=100),
+        latency_ms=Latency(p50=1.234, p90=2.0, float32_p50=5.678, float32_p90=3.0, count=3, threads=1),
+        peak_memory_bytes=123_456_789,
+    )
+    check = Check(name="size_ratio", measured=0.2512, limit=0.25, unit="ratio", verdict="fail", where="artifact")
+    part = Component(name="embedding", bytes=11_700_000, dtype="int8")
+    size = Size(artifact_bytes=22_800_000, source_float32_bytes=90_900_000, ratio=0.2508, components=(part,))
+    fields = {
+        "target": "board",
+        "model": "m",
+        "precision": "w8",
+        "verdict": "fail",
+        "size": size,
+        "runs": (run,),
+        "checks": (check,),
+        "notes": ("a note",),
+    }
+    return Report(**{**fields, **changes})
+
+
+def text(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+
+
+def test_every_figure_is_there():
+    shown = text(html.render(report()))
+    for figure in (
+        *("0.2512", "0.2500", "fail", "0.8811", "0.8922", "3 of 100", "1.23", "5.68", "123.46 MB"),
+        *("22.80 MB", "90.90 MB", "0.2508", "11.70 MB", "embedding", "a note", "measured"),
+    ):
+        assert figure in shown
+
+
+def test_a_run_without_figures_is_dashes_and_its_log():
+    run = Run(
+        runtime="onnxruntime", runtime_version="", device="d", machine="m", cpu="c", evidence="emulated", error="boom"
+    )
+    check = Check(name="run", measured=None, limit=None, unit="", verdict="fail", where="there", note="boom\nlog")
+    shown = text(html.render(report(runs=(run,), checks=(check,))))
+    assert "boom log" in shown
+    assert shown.count("–") >= 8
+
+
+def test_markup_in_names_is_text():
+    hostile = "<script>alert(1)</script>{{ 7 * 7 }}"
+    run = msgspec.structs.replace(report().runs[0], device=hostile, cpu=hostile, runtime_version=hostile)
+    check = msgspec.structs.replace(report().checks[0], note=hostile, name=hostile, where=hostile)
+    page = html.render(report(model=hostile, target=hostile, runs=(run,), checks=(check,), notes=(hostile,)))
+    assert "<script" not in page
+    assert "49" not in text(page).replace("0.49", "")
+    assert page.count("&lt;script&gt;") >= 9
+
+
+def test_nothing_is_fetched_and_every_element_is_closed():
+    class Watch(HTMLParser):
+        open = ()
+
+        def handle_starttag(self, tag, attributes):
+            assert tag not in {"script", "link", "img", "iframe"}
+            assert not {"src", "href", "onload"} & {name for name, _ in attributes}
+            if tag not in {"meta", "br"}:
+                self.open += (tag,)
+
+        def handle_endtag(self, tag):
+            *self.open, last = self.open
+            assert last == tag
+            self.open = tuple(self.open)
+
+    watch = Watch()
+    watch.feed(html.render(report()))
+    assert watch.open == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (None, "bytes", "–"),
+        (99_999, "bytes", "99,999 B"),
+        (100_000, "bytes", "0.10 MB"),
+        (1_234_567_890, "bytes", "1,234.57 MB"),
+        (0.25, "ratio", "0.2500"),
+        (-0.0123, "share", "-0.0123"),
+    ],
+)
+def test_figures_for_people(value, unit, shown):
+    assert html.format_value(value, unit) == shown
