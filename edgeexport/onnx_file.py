@@ -22,7 +22,7 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
         model = onnx.load(str(path), load_external_data=weights)
     except FileNotFoundError as error:
         raise ModelError(f"no ONNX file at {path}, or its external data is missing: {error}") from error
-    except (DecodeError, onnx.checker.ValidationError, OSError) as error:
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         raise ModelError(f"{path} is not an ONNX model: {error}") from error
     if not model.graph.output:
         raise ModelError(f"{path} is not an ONNX model: it has no outputs")
