@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.preprocess import ImagePreprocess
+from edgeexport.preprocess import ImagePreprocess, TokenizerPreprocess
 from edgeexport.signature import Signature, TensorSpec
 
 _SEED = 0
@@ -19,27 +19,31 @@ _CONSTANT = {"attention_mask": 1, "token_type_ids": 0}
 def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[dict[str, np.ndarray]]:
     """``count`` samples: floats from a standard normal distribution, ids below 100.
 
-    A dynamic axis is 1 for the batch and 16 elsewhere; the height and width of an image are those of its
-    preprocessing.
+    A dynamic axis is 1 for the batch and 16 elsewhere, or less where the tokenizer stops earlier; an image's height,
+    width and channels are those of its preprocessing.
     """
     generator = np.random.default_rng(_SEED)
     image = _image_lengths(preprocess) if isinstance(preprocess, ImagePreprocess) else {}
-    return [{spec.name: _values(spec, image, generator) for spec in signature.inputs} for _ in range(count)]
+    limit = preprocess.max_length if isinstance(preprocess, TokenizerPreprocess) else _LENGTH
+    shapes = {spec.name: _shape(spec, image, min(limit, _LENGTH)) for spec in signature.inputs}
+    return [{spec.name: _values(spec, shapes[spec.name], generator) for spec in signature.inputs} for _ in range(count)]
 
 
 def _image_lengths(preprocess: ImagePreprocess) -> dict[int, int]:
-    """Height and width of what a square image becomes, by axis."""
-    size = preprocess.crop or preprocess.resize or ()
-    height, width = (size, size) if isinstance(size, int) else size or (_LENGTH, _LENGTH)
-    first = 2 if preprocess.layout == "NCHW" else 1
-    return {first: height, first + 1: width}
+    """Height, width and channels of what a square image becomes, by axis."""
+    size = preprocess.crop or preprocess.resize or _LENGTH
+    height, width = (size, size) if isinstance(size, int) else size
+    return {1: 3, 2: height, 3: width} if preprocess.layout == "NCHW" else {1: height, 2: width, 3: 3}
 
 
-def _values(spec: TensorSpec, image: Mapping[int, int], generator: np.random.Generator) -> np.ndarray:
-    known = {0: 1} | (image if len(spec.shape) == 4 else {})
-    shape = tuple(
-        length if isinstance(length, int) else known.get(axis, _LENGTH) for axis, length in enumerate(spec.shape)
+def _shape(spec: TensorSpec, image: Mapping[int, int], other: int) -> tuple[int, ...]:
+    known = {0: 1, **(image if len(spec.shape) == 4 else {})}
+    return tuple(
+        length if isinstance(length, int) else known.get(axis, other) for axis, length in enumerate(spec.shape)
     )
+
+
+def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     if np.dtype(spec.dtype).kind == "f":
         return generator.standard_normal(shape).astype(spec.dtype)
     if spec.name in _CONSTANT:

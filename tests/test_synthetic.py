@@ -54,6 +54,7 @@ def test_they_are_the_same_each_time_and_differ_from_each_other():
     [
         (ImagePreprocess(resize=40, crop=(32, 24)), ("batch", 3, "height", "width"), (1, 3, 32, 24)),
         (ImagePreprocess(resize=(48, 56)), ("batch", 3, "height", "width"), (1, 3, 48, 56)),
+        (ImagePreprocess(resize=(8, 9)), ("batch_size", "num_channels", "height", "width"), (1, 3, 8, 9)),
         (ImagePreprocess(resize=40), ("batch", 3, "height", "width"), (1, 3, 40, 40)),
         (ImagePreprocess(), ("batch", 3, "height", "width"), (1, 3, 16, 16)),
         (ImagePreprocess(resize=(48, 56), layout="NHWC"), ("batch", "height", "width", 3), (1, 48, 56, 3)),
