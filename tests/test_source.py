@@ -30,7 +30,7 @@ def test_a_lone_tensor_is_an_output():
 
 
 def test_another_number_of_outputs_than_named_is_refused():
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         TorchReference(Two(), ("x", "y"), ("one", "two"))({"x": np.zeros(1), "y": np.zeros(1)})
 
 
