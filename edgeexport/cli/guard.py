@@ -23,6 +23,7 @@ CHECK_FAILED = 1
 BAD_INPUT = 2
 MACHINE_LACKS = 3
 DEFECT = 70
+_NO_MEMORY = ("There is not enough memory.", "Close other programs, or export a smaller model.", MACHINE_LACKS)
 
 
 def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -36,6 +37,8 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             status = command(*arguments, **named)
         except EdgeExportError as error:
+            if isinstance(error.__cause__, MemoryError):
+                fail(*_NO_MEMORY)
             fail(
                 error.what,
                 error.hint or (error.log if isinstance(error, RunFailed) else None),
@@ -46,11 +49,7 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
                 signal.signal(number, signal.SIG_IGN)
             fail("Interrupted; nothing was left half-written.", None, BAD_INPUT)
         except MemoryError:
-            fail(
-                "There is not enough memory.",
-                "Close other programs, or export a smaller model.",
-                MACHINE_LACKS,
-            )
+            fail(*_NO_MEMORY)
         except ModuleNotFoundError as error:
             fail(f"The package '{error.name}' is missing.", "pip install 'edgeexport[all]'", MACHINE_LACKS)
         except BrokenPipeError:  # `| head` has seen enough; Python's own last flush must not complain
