@@ -62,6 +62,14 @@ def test_float32_bytes_count_each_tensor_once_at_four_bytes():
     assert float32_bytes(module) == 4 * (40 + 10 + 4 * 10)
 
 
+def test_parameters_of_one_storage_count_once():
+    first = torch.nn.Linear(3, 3, bias=False)
+    second = torch.nn.Linear(3, 3, bias=False)
+    second.weight = torch.nn.Parameter(first.weight.data)  # as some loaders tie them
+    assert second.weight is not first.weight
+    assert float32_bytes(torch.nn.ModuleList([first, second])) == 4 * 9
+
+
 def test_untied_tensors_of_equal_values_count_each():
     module = torch.nn.ModuleList([torch.nn.Linear(3, 3, bias=False) for _ in range(2)])
     module[1].weight.data.copy_(module[0].weight.data)
