@@ -89,7 +89,7 @@ def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) ->
             helper.make_node("Flatten", [f"{name}__Abs"], [f"{name}__Flat"], axis=-1),
         ):
             probed.graph.node.append(node)
-    inputs, attributes = _first_axis(probed)
+    inputs, attributes = _axes(probed, [0])
     for name in names:
         largest = helper.make_node(
             "ReduceMax", [f"{name}__Flat", *inputs], [f"{name}__Largest"], keepdims=0, **attributes
@@ -105,11 +105,10 @@ def observe_channels(model: Any, names: Sequence[str], feeds: Iterable[Feed]) ->
 def observe_channel_means(model: Any, ranks: Mapping[str, int], feeds: Iterable[Feed]) -> dict[str, np.ndarray]:
     """Mean of each channel (axis 1) of each named tensor over all samples and positions, by the tensors' ranks."""
     probed = copy_model(model)
-    for rank in sorted(set(ranks.values())):
-        axes = [0, *range(2, rank)]
-        probed.graph.initializer.append(helper.make_tensor(f"observe__axes_{rank}", 7, [len(axes)], axes))
+    axes = {rank: _axes(probed, [0, *range(2, rank)]) for rank in sorted(set(ranks.values()))}
     for name, rank in ranks.items():
-        node = helper.make_node("ReduceMean", [name, f"observe__axes_{rank}"], [f"{name}__Mean"], keepdims=0)
+        inputs, attributes = axes[rank]
+        node = helper.make_node("ReduceMean", [name, *inputs], [f"{name}__Mean"], keepdims=0, **attributes)
         _add_output(probed, node, dtype=FLOAT, shape=None)
     sums = {name: np.zeros(1) for name in ranks}
     count = 0
@@ -146,14 +145,14 @@ def _probe(model: Any, reductions: Sequence[tuple[str, str]], keepdims: int) -> 
     return probed
 
 
-def _first_axis(model: Any) -> tuple[list[str], dict[str, Any]]:
-    """Axis 0 as ReduceMax takes it: an input since opset 18, an attribute before."""
+def _axes(model: Any, axes: list[int]) -> tuple[list[str], dict[str, Any]]:
+    """Axes as ReduceMax and ReduceMean take them: an input since opset 18, an attribute before."""
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < 18:
-        return [], {"axes": [0]}
-    axis = helper.make_tensor("observe__axis", 7, [1], [0])
-    model.graph.initializer.append(axis)
-    return [axis.name], {}
+        return [], {"axes": axes}
+    tensor = helper.make_tensor(f"observe__axes_{len(axes)}", 7, [len(axes)], axes)
+    model.graph.initializer.append(tensor)
+    return [tensor.name], {}
 
 
 def _add_output(model: Any, node: Any, dtype: int, shape: Sequence[int] | None = ()) -> None:

@@ -11,6 +11,7 @@ from edgeexport.errors import ConversionError
 from edgeexport.formats.onnx.observe import (
     Histogram,
     Range,
+    observe_channel_means,
     observe_channels,
     observe_histograms,
     observe_ranges,
@@ -73,6 +74,14 @@ def test_channels_equal_numpy(chain, chain_samples, activations, opset):
         expected = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
         assert largest[name].shape == expected.shape
         assert np.allclose(largest[name], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_channel_means_equal_numpy(chain, chain_samples, activations, opset):
+    """Channels on axis 1, as convolutions have them."""
+    means = observe_channel_means(chain(opset), dict.fromkeys(NAMES, 3), chain_samples)
+    for name, values in activations.items():
+        assert np.allclose(means[name], values[:, 0].mean(axis=(0, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_histograms_equal_numpy(chain, chain_samples, activations):
