@@ -50,9 +50,12 @@ class Recipe:
         return {"settings": msgspec.to_builtins(self.settings), "origins": dict(sorted(self.origins.items()))}
 
     def digest(self) -> str:
-        """SHA-256 over the settings that decide the artifact's bytes: limits and timing do not."""
+        """SHA-256 over the settings that decide the artifact's bytes: limits and timing do not.
+
+        What is said of the model reaches the artifact through its preprocessing, which callers hash themselves.
+        """
         values = msgspec.to_builtins(self.settings)
-        for key in ("limits", "timing"):
+        for key in ("limits", "timing", "golden_samples", "model"):
             del values[key]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

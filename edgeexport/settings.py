@@ -6,7 +6,7 @@ use the same names. :func:`edgeexport.recipe.resolve` merges them and says where
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -34,8 +34,8 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         constant_weights_only: leave a MatMul of two activations (attention scores) in float.
         carried_op_types: static only. Operators such as Add and Clip that are quantized where everything they read
             comes from quantized nodes, so that integers pass through them, and stay float elsewhere.
-        least_channels: a convolution of fewer input channels, such as one on RGB, stays float: kernels for it are
-            slower in int8, and its error passes through all the rest.
+        least_channels: a convolution of fewer input channels, such as one on RGB, stays float, and so does a depthwise
+            one right behind it: kernels for them are slower in int8, and their error passes through all the rest.
         float_outputs: operators whose output is not quantized; the runtime then fuses the dequantization, and a
             bias stays float.
         smoothing: SmoothQuant's α (arXiv:2211.10438) for MatMul inputs with outlier channels, measured on the
@@ -132,6 +132,22 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     name: str | None = None
 
 
+class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a source does not say of itself, such as an ``.onnx`` file. What is given here wins over the source.
+
+    Attributes:
+        task: what the first output holds: ``classification``, ``embedding`` or ``generic``.
+        labels: class names by index.
+        preprocess: a :mod:`edgeexport.preprocess` specification with its ``kind``, as plain values.
+        assets: the folder with the files that the preprocessing names, such as ``tokenizer.json``.
+    """
+
+    task: Literal["classification", "embedding", "generic"] | None = None
+    labels: tuple[str, ...] | None = None
+    preprocess: dict[str, Any] | None = None
+    assets: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what an export produces and what it is held to."""
 
@@ -141,4 +157,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: Limits = Limits()
     timing: Timing = Timing()
     overrides: tuple[Override, ...] = ()
+    model: ModelFacts = ModelFacts()
     golden_samples: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8

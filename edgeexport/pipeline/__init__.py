@@ -7,8 +7,9 @@ from pathlib import Path
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError
-from edgeexport.pipeline.exporting import Export, Request, baseline_key, open_format, open_source
-from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, open_device
+from edgeexport.pipeline.exporting import Export, Request, baseline_key
+from edgeexport.pipeline.opening import open_device, open_format, open_source
+from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size
 from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import Samples

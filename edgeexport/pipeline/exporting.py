@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeexport import discover
 from edgeexport.artifact import (
     GOLDEN,
     Artifact,
@@ -23,16 +22,17 @@ from edgeexport.artifact import (
     write_manifest,
 )
 from edgeexport.cache import Cache, tool_versions
-from edgeexport.conversion import Feeds, Format
+from edgeexport.conversion import Feeds
 from edgeexport.disk import readable_disk_errors
-from edgeexport.errors import ModelError, SamplesError
+from edgeexport.errors import SamplesError
+from edgeexport.pipeline.opening import add_facts, open_format, open_source
 from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
 from edgeexport.runtime_names import module_of
 from edgeexport.samples import CheckedFeeds, Samples, check_count, feeds, open_samples
 from edgeexport.signature import Signature
-from edgeexport.source import Source, SourceOptions
+from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -69,37 +69,6 @@ class Request:
     use_cache: bool = True
 
 
-def open_source(model: str, options: SourceOptions) -> Source:
-    """Open a Transformers folder or hub id, ``package.module:factory``, a ``.pt2`` or an ``.onnx`` file.
-
-    Raises:
-        ModelError: no kind of source takes it.
-    """
-    for name in discover.names("edgeexport.sources"):
-        module = discover.load("edgeexport.sources", name)
-        if module is not None and module.accepts(model):
-            source: Source = module.open_source(model, options)
-            return source
-    raise ModelError(
-        f"no model at '{model}'",
-        "Give a Transformers folder or hub id, package.module:factory, a .pt2 or an .onnx file.",
-    )
-
-
-def open_format(name: str) -> Format:
-    """The format of that name.
-
-    Raises:
-        ModelError: there is none.
-    """
-    module = discover.load("edgeexport.formats", name)
-    if module is None:
-        known = ", ".join(discover.names("edgeexport.formats"))
-        raise ModelError(f"there is no format '{name}'", f"Formats: {known}.")
-    opened: Format = module.open_format()
-    return opened
-
-
 def baseline_key(format_name: str, fingerprint: str) -> dict[str, Any]:
     """What the float32 artifact of a source is kept by."""
     return {"format": format_name, "source": fingerprint}
@@ -123,6 +92,7 @@ class Export:
         self.recipe: Recipe = resolve(self.target, recipe, str(request.recipe or ""), request.flags)
         self.format = open_format(self.target.format)
         self.source = open_source(request.model, request.options)
+        add_facts(self.source, self.recipe.settings.model)
         self.calibration = _open(request.calibration, request.label_pattern)
         self.evaluation = _open(request.evaluation, request.label_pattern)
         self._check_sets()

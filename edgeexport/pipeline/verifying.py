@@ -11,13 +11,12 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from edgeexport import discover
 from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
 from edgeexport.cache import Cache
 from edgeexport.disk import readable_disk_errors, write_whole
-from edgeexport.errors import BundleError, DeviceError, SamplesError
-from edgeexport.job import RUNTIMES_FOLDER, Device
-from edgeexport.pipeline.exporting import open_format
+from edgeexport.errors import BundleError, SamplesError
+from edgeexport.job import RUNTIMES_FOLDER
+from edgeexport.pipeline.opening import open_device, open_format
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress
 from edgeexport.report import html
@@ -179,21 +178,6 @@ class Verification:
                 where=f"{run.runtime} on {run.device}",
                 note=f"the device has {run.runtime} {run.runtime_version}; the target needs {need.minimum}",
             )
-
-
-def open_device(name: str) -> Device:
-    """Open ``NAME`` or ``NAME:ARGUMENT``.
-
-    Raises:
-        DeviceError: there is no such kind of device.
-    """
-    kind, _, argument = name.partition(":")
-    module = discover.load("edgeexport.devices", kind)
-    if module is None:
-        known = ", ".join(discover.names("edgeexport.devices"))
-        raise DeviceError(f"there is no device '{name}'", f"Kinds: {known}; `edgeexport devices` lists what is ready.")
-    device: Device = module.open_device(argument)
-    return device
 
 
 def measure_size(bundle: Bundle) -> Size:

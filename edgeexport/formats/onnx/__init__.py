@@ -117,13 +117,17 @@ def _float16(model: Any, settings: Settings, _feeds: Feeds | None) -> tuple[Any,
 def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, list[str]]]:
     def convert(model: Any, settings: Settings, _feeds: Feeds | None) -> tuple[Any, list[str]]:
         from edgeexport.formats.onnx.graph import Graph
-        from edgeexport.formats.onnx.integer import assign
+        from edgeexport.formats.onnx.integer import assign, left_float
         from edgeexport.formats.onnx.prepare import prepare
+        from edgeexport.formats.onnx.tied import quantize_tied_tables
         from edgeexport.formats.onnx.weights import quantize_weights
 
         notes = prepare(model, 0.0)
         graph = Graph(model)
         names = set(assign(graph, settings, settings.precision))
+        tied = quantize_tied_tables(graph, left_float(graph, settings))
+        if tied:
+            notes.append(f"{len(tied)} tables shared by embedding and output head stored once, in int8")
         model, more = quantize_weights(graph, bits, names, settings)
         return model, notes + more
 

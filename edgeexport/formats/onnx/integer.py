@@ -29,26 +29,13 @@ def assign(graph: Graph, settings: Settings, default: str) -> dict[str, str]:
     Raises:
         RecipeError: an override matches no node; it would otherwise be ignored silently.
     """
-    rules = settings.quantization
-    layers = {node.name for node in graph.layers()}
-    chosen: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.op_type in rules.carried_op_types and default == "w8a8":
-            if _reads_integers(graph, node, chosen, rules):
-                chosen[node.name] = default
-        elif node.op_type in rules.op_types:
-            is_layer = node.op_type in LAYER_INPUTS
-            if is_layer and rules.constant_weights_only and node.name not in layers:
-                continue
-            if node.op_type.startswith("Conv") and _input_channels(graph, node) < rules.least_channels:
-                continue
-            chosen[node.name] = default
+    chosen = _by_rule(graph, settings.quantization, default)
     for override in settings.overrides:
         matched = [node.name for node in graph.nodes if _matches(override, node)]
         if not matched:
             raise RecipeError(
                 f"override {override} matches no node of the model",
-                "`edgeexport inspect MODEL` lists its nodes.",
+                "Names are those of the exported graph, in which a Gemm is written as MatMul and Add.",
             )
         for name in matched:
             chosen[name] = override.precision
@@ -164,6 +151,41 @@ def quantize_dynamic(model: Any, names: Sequence[str], settings: Settings) -> An
         quantizer.static = False
         quantizer.quantize_model()
     return quantizer.model.model
+
+
+def _by_rule(graph: Graph, rules: Quantization, default: str) -> dict[str, str]:
+    """The nodes that the target's rules choose, in graph order, all at the default precision."""
+    layers = {node.name for node in graph.layers()}
+    chosen: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op_type in rules.carried_op_types:
+            wanted = default == "w8a8" and _reads_integers(graph, node, chosen, rules)
+        elif node.op_type.startswith("Conv"):
+            wanted = node.name in layers and not _is_stem(graph, node, chosen, rules)
+        elif node.op_type in LAYER_INPUTS:
+            wanted = node.name in layers or not rules.constant_weights_only
+        else:
+            wanted = True
+        if wanted and node.op_type in (*rules.op_types, *rules.carried_op_types):
+            chosen[node.name] = default
+    return chosen
+
+
+def _is_stem(graph: Graph, node: Any, chosen: Mapping[str, str], rules: Quantization) -> bool:
+    """Whether a convolution belongs to a network's float stem.
+
+    That is one of fewer input channels than ``least_channels``, and a depthwise one right behind it: on many positions
+    and few channels its integer kernel is slower than the float one, and its error passes through all the rest.
+    """
+    channels = _input_channels(graph, node)
+    if channels < rules.least_channels:
+        return True
+    depthwise = int(attribute(node, "group", 1)) == channels > 1
+    producer = graph.producers.get(node.input[0])
+    while producer is not None and producer.op_type in rules.carried_op_types and producer.name not in chosen:
+        producer = graph.producers.get(producer.input[0])
+    before = producer is not None and producer.op_type.startswith("Conv") and producer.name not in chosen
+    return depthwise and before and rules.least_channels > 1
 
 
 def _reads_integers(graph: Graph, node: Any, chosen: Mapping[str, str], rules: Quantization) -> bool:

@@ -44,8 +44,13 @@ def quantize_weights(graph: Graph, bits: int, names: set[str], settings: Setting
         notes.append(f"{len(convolutions)} convolutions keep 8-bit weights, expanded when the model is loaded")
     model = graph.model
     matrices = {node.name for node in graph.matmuls() if node.name in names}
-    tables = {node.name for node in graph.nodes if bits == 4 and node.op_type == "Gather"} - left
+    tables = {node.name for node in graph.nodes if bits == 4 and _reads_table(graph, node)} - left
     return _block_quantize(model, bits, settings.quantization.block_size, matrices | tables), notes
+
+
+def _reads_table(graph: Graph, node: Any) -> bool:
+    table = node.input[0] if node.op_type == "Gather" else ""
+    return graph.is_float_constant(table) and len(graph.constants[table].dims) == 2
 
 
 def expand_at_load(graph: Graph, names: set[str]) -> None:
