@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,12 @@ def run(command: Sequence[str | Path], cache: Path | None = None, allowed: Seque
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
         start = time.perf_counter()
         process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=log, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         texts = []
@@ -126,7 +132,8 @@ def latency_ratio(report: Mapping[str, Any]) -> float:
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A temporary folder, removed at the end."""
+    """A temporary folder, removed at the end, also where this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     with tempfile.TemporaryDirectory(prefix="edgeexport-bench-") as folder:
         yield Path(folder)
 
