@@ -7,6 +7,7 @@ report = edgeexport.verify(bundle.path, on=["local", "emulated:raspberry-pi-4"])
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ __all__ = ["__version__", "export", "verify"]
 __version__ = "0.1.0"
 
 Place = str | PathLike[str]
+
+# ONNX Runtime reports its use to Microsoft unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The package of that name is empty and loads nothing. Loaded later, it would take the place of the function below.
 importlib.import_module("edgeexport.verify")

@@ -19,6 +19,7 @@ from edgeexport.artifact import (
     Golden,
     Manifest,
     Reference,
+    file_digest,
     write_manifest,
 )
 from edgeexport.cache import Cache, tool_versions
@@ -128,6 +129,14 @@ class Export:
         return spec
 
     @cached_property
+    def _preprocess_key(self) -> dict[str, Any]:
+        """The preprocessing and the contents of its files, which need not be those of the source."""
+        files = {}
+        if self.source.assets is not None:
+            files = {name: file_digest(self.source.assets / name) for name in self.preprocess.assets}
+        return {"spec": msgspec.to_builtins(self.preprocess), "files": files}
+
+    @cached_property
     def baseline(self) -> Artifact:
         """The float32 artifact, and what is known of the source once it was converted."""
         key = baseline_key(self.target.format, self.fingerprint)
@@ -148,7 +157,7 @@ class Export:
             "source": self.fingerprint,
             "recipe": self.recipe.digest(),
             "calibration": self.calibration.digest() if self.calibration else None,
-            "preprocess": msgspec.to_builtins(self.preprocess),
+            "preprocess": self._preprocess_key,
         }
 
         def fill(folder: Path) -> None:
@@ -193,8 +202,7 @@ class Export:
                     writer.add(self.source.reference(arrays))
             writer.close()
 
-        preprocess = msgspec.to_builtins(self.preprocess)
-        complete = {"source": self.fingerprint, "count": count, "preprocess": preprocess, **key}
+        complete = {"source": self.fingerprint, "count": count, "preprocess": self._preprocess_key, **key}
         return self.cache.make("references", complete, fill)
 
     def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:

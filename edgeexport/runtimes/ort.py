@@ -1,6 +1,10 @@
 """ONNX Runtime on the CPU."""
 
-import onnxruntime
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
+
+import onnxruntime  # noqa: E402
 
 RUNTIME = "onnxruntime"
 
