@@ -51,6 +51,10 @@ def _emulation() -> str:
 
     if shutil.which("qemu-aarch64-static") is None and shutil.which("qemu-aarch64") is None:
         return "no qemu: apt-get install qemu-user-static"
+    import importlib.util
+
+    if importlib.util.find_spec("numpy") is None:
+        return "qemu is there; numpy is not"
     from edgeexport.devices.emulated import list_devices
 
     ready = list_devices()
