@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,12 +15,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from edgeexport.errors import RunFailed
+from edgeexport.errors import MissingRequirement, RunFailed
 from edgeexport.runtimes import tensors
 
 RUNTIMES_FOLDER = Path(tensors.__file__).parent
 RUNNER = RUNTIMES_FOLDER / "runner.py"
 _LOG_CHARACTERS = 4000
+_LEAST_FREE = 1 << 16
 
 Evidence = Literal["measured", "emulated", "estimated"]
 Progress = Callable[[int], None]
@@ -137,6 +139,7 @@ def run_command(
 
     Raises:
         RunFailed: with the exit status or signal, and the end of the log.
+        MissingRequirement: this machine's disk had no room for the outputs.
     """
     log = folder / "log.txt"
     with log.open("wb") as stderr:
@@ -153,6 +156,11 @@ def run_command(
     if timed_out:
         raise RunFailed(f"the runtime did not finish within {timeout_s:g} s and was stopped", text)
     if process.returncode != 0:
+        if shutil.disk_usage(folder).free < _LEAST_FREE:  # not from the log: there may have been no room for one
+            raise MissingRequirement(
+                f"the disk is full: a model's outputs could not be written to {folder.parent}",
+                "Free some space, or name a folder on another disk with TMPDIR.",
+            )
         raise RunFailed(_describe_exit(process.returncode), text)
     return read_result(folder, text)
 

@@ -15,6 +15,7 @@ SHARED = TESTS.parent.parent / "shared"
 COMMAND = Path(sys.executable).with_name("edgeexport")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.path.insert(0, str(TESTS / "models"))
 
 

@@ -31,12 +31,12 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*arguments: P.args, **named: P.kwargs) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the latter
-                signal.signal(number, _interrupt)
+        interruption = _Interruption()
         try:
             status = command(*arguments, **named)
         except EdgeExportError as error:
+            if interruption.came:
+                interruption.fail()
             if isinstance(error.__cause__, MemoryError):
                 fail(*_NO_MEMORY)
             fail(
@@ -45,9 +45,7 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
                 error.exit_code,
             )
         except KeyboardInterrupt:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            fail("Interrupted; nothing was left half-written.", None, BAD_INPUT)
+            interruption.fail()
         except MemoryError:
             fail(*_NO_MEMORY)
         except ModuleNotFoundError as error:
@@ -60,6 +58,8 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort):
             raise
         except Exception:
+            if interruption.came:
+                interruption.fail()
             traceback.print_exc()
             fail("This is a defect in edgeexport, not in your input; please report it with the above.", None, DEFECT)
         raise SystemExit(status or 0)
@@ -75,5 +75,24 @@ def fail(what: str, hint: str | None, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
+class _Interruption:
+    """Turns Ctrl-C, a request to terminate and a closed terminal into KeyboardInterrupt, and remembers that one came:
+    a library that is interrupted in native code may raise an error of its own instead."""
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in self.signals:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, self._interrupt)
+
+    def fail(self) -> NoReturn:
+        """Say so and exit; whoever is impatient by now is not listened to."""
+        for number in self.signals:
+            signal.signal(number, signal.SIG_IGN)
+        fail("Interrupted; nothing was left half-written.", None, BAD_INPUT)
+
+    def _interrupt(self, *_: Any) -> NoReturn:
+        self.came = True
+        raise KeyboardInterrupt

@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 RUNTIME = "onnxruntime"
 

@@ -66,6 +66,21 @@ def test_memory_that_ran_out_in_a_converter(capsys):
     )
 
 
+@pytest.mark.parametrize("error", [ConversionError("failed: ImportError"), ImportError("initialization failed")])
+def test_an_interruption_that_a_library_made_an_error_of(error, capsys):
+    import signal
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    with pytest.raises(SystemExit) as caught:
+        guarded(command)()
+    assert (caught.value.code, capsys.readouterr().err) == (2, "error: Interrupted; nothing was left half-written.\n")
+
+
 def test_a_defect_is_never_taken_for_a_failed_check(capsys):
     code, err = end(ZeroDivisionError("oops"), capsys)
     assert code == 70
