@@ -53,12 +53,21 @@ class _Array:
     def _stored_rows(self) -> Iterator[np.ndarray]:
         import numpy as np
 
-        if self.offset is not None:
-            order = "F" if self.fortran else "C"
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)  # type: ignore[call-overload]
+        size = self.dtype.itemsize * math.prod(self.shape[1:])
+        if self.offset is not None and self.fortran:  # a row is scattered over the whole array
+            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")  # type: ignore[call-overload]
             whole = np.asarray(mapped)
             for index in range(self.shape[0]):
                 yield whole[index : index + 1]
+            return
+        if self.offset is not None:  # read, not mapped: mapped pages count as memory once they were touched
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                for _ in range(self.shape[0]):
+                    data = file.read(size)
+                    if len(data) < size:
+                        raise _unreadable(self.path, f"'{self.name}' is cut off")
+                    yield np.frombuffer(data, self.dtype).reshape(1, *self.shape[1:])
             return
         import zipfile
         import zlib
@@ -71,7 +80,6 @@ class _Array:
                     yield from (whole[index : index + 1] for index in range(self.shape[0]))
                     return
                 _read_header(stream)
-                size = self.dtype.itemsize * math.prod(self.shape[1:])
                 for _ in range(self.shape[0]):
                     data = stream.read(size)
                     yield np.frombuffer(data, self.dtype).reshape(1, *self.shape[1:])
