@@ -55,7 +55,7 @@ class _Array:
 
         size = self.dtype.itemsize * math.prod(self.shape[1:])
         if self.offset is not None and self.fortran:  # a row is scattered over the whole array
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")  # type: ignore[call-overload]
+            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")
             whole = np.asarray(mapped)
             for index in range(self.shape[0]):
                 yield whole[index : index + 1]

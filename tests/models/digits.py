@@ -48,7 +48,6 @@ def train(folder):
     from sklearn.datasets import load_digits
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     images = (data.images[order, None] / 16).astype(np.float32)

@@ -31,7 +31,6 @@ def train(folder):
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     words = [*special, *(word for group in _WORDS.values() for word in group)]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
