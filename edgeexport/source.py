@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -86,19 +86,27 @@ class Source(abc.ABC):
 
 @dataclass
 class TorchReference:
-    """Runs a torch module on named arrays; what the torch-based sources share."""
+    """Runs a torch module on named arrays; what the torch-based sources share.
+
+    One thread: at batch 1 more gain little, cost twenty times the time where another process has a core, and make the
+    last bits of the outputs depend on how many cores a machine has.
+    """
 
     module: torch.nn.Module
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
-    threads: int | None = field(default=None)
 
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One sample through the module, without gradients."""
         import torch
 
-        with torch.inference_mode():
-            outputs = self.module(*(torch.from_numpy(feeds[name].copy()) for name in self.input_names))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                outputs = self.module(*(torch.from_numpy(feeds[name].copy()) for name in self.input_names))
+        finally:
+            torch.set_num_threads(threads)
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
         return {

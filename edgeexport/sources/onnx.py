@@ -103,7 +103,9 @@ class OnnxSource(Source):
         import onnxruntime
 
         self._external_files()
-        return onnxruntime.InferenceSession(str(self._path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # as in TorchReference
+        return onnxruntime.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
 
     def _external_files(self) -> set[str]:
         """Names of the files with external data, each of which is there and in the model's folder."""

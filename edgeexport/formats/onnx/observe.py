@@ -163,6 +163,7 @@ def _add_output(model: Any, node: Any, dtype: int, shape: Sequence[int] | None =
 def _run(model: Any, outputs: Sequence[str], feeds: Iterable[Feed]) -> Iterator[list[np.ndarray]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # the last bits of a sum must not depend on how many cores a machine has
     # The memory arena keeps a block for every shape it meets, and with it memory would grow with the samples.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
