@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +88,22 @@ def test_a_link_to_a_bundle_stays_a_link(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "golden" / "data").read_text() == "new"
     assert names(tmp_path) == ["link", "real"]
+
+
+def test_an_interruption_between_two_renames_waits(tmp_path, monkeypatch):
+    fill(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        moved = rename(path, target)
+        signal.raise_signal(signal.SIGINT)
+        return moved
+
+    with pytest.raises(KeyboardInterrupt), written_whole(tmp_path / "out") as folder:
+        fill(folder, "new")
+        monkeypatch.setattr(Path, "rename", interrupted)
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "golden" / "data").read_text() == "new"
 
 
 def test_a_process_killed_between_two_renames_loses_nothing(tmp_path):

@@ -279,6 +279,23 @@ def test_labels_are_checked_before_anything_is_written(tiny_bert, board, tmp_pat
     assert not cache.exists() or not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_labels_of_a_model_that_names_no_classes_are_checked_too(digits, board, tmp_path, monkeypatch):
+    (tmp_path / "digits_without_names.py").write_text(
+        "import digits\n"
+        "def factory():\n"
+        "    module = digits.factory()\n"
+        "    module.task, module.labels = 'classification', None\n"
+        "    return module\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    data = np.load(digits.evaluation)
+    np.savez(tmp_path / "set.npz", image=data["image"][:3], label=[0, 9, 10])
+    named = {"target": board, "precision": "w8", "evaluation": tmp_path / "set.npz", "output": tmp_path / "out"}
+    with pytest.raises(SamplesError, match=r"set\.npz\[2\]: label 10 is not one of the model's 10 classes"):
+        edgeexport.export("digits_without_names:factory", **named)
+    assert not (tmp_path / "out").exists()
+
+
 def test_samples_of_another_kind(export, tiny_bert, linear, board, tmp_path):
     with pytest.raises(SamplesError, match=r"linear takes arrays; .* is "):
         export(calibration=tiny_bert.calibration)

@@ -146,3 +146,12 @@ def test_the_runner_needs_numpy_and_the_standard_library_only():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder.anchor
     )
     assert process.stdout == "False\n"
+
+
+def test_a_board_reports_nothing_of_its_use():
+    """ONNX Runtime's wheels upload usage events unless this is set before it is imported."""
+    code = "import os, ort; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment["PYTHONPATH"] = str(RUNNER.parent)
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert process.stdout == "1\n"

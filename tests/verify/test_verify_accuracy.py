@@ -33,6 +33,8 @@ def test_samples_without_a_reference_count_for_the_runtime_only():
     assert (meter.result().value, meter.result().reference) == (1, None)
     meter.add(sample(0), scores(0, 1), scores(0, 1))
     assert (meter.result().value, meter.result().reference) == (0.5, 0)
+    meter.add(sample(1), scores(0, 1), scores(0, 1))
+    assert (meter.result().value, meter.result().reference) == (2 / 3, 1 / 2)
 
 
 @pytest.mark.parametrize("values", [(np.nan, np.nan), (np.nan, -1), (0, np.nan)])
