@@ -130,6 +130,16 @@ def latency_ratio(report: Mapping[str, Any]) -> float:
     return float(latency["p50"]) / float(latency["float32_p50"])
 
 
+def latency_ratios(report: Mapping[str, Any], bundle: Path, cache: Path, processes: int) -> list[float]:
+    """The ratio of the export's own run and of further runs, each a process of its own, in ascending order.
+
+    Where in memory a process happens to put its weights moves a small model's ratio by some hundredths.
+    """
+    again = [EDGEEXPORT, "verify", bundle, "--json"]
+    reports = [json.loads(run(again, cache, allowed=(0, 1)).output) for _ in range(processes - 1)]
+    return sorted(map(latency_ratio, [report, *reports]))
+
+
 @contextmanager
 def workspace() -> Iterator[Path]:
     """A temporary folder, removed at the end, also where this process is told to end."""

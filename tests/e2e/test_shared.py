@@ -1,4 +1,4 @@
-"""What issue 2 must show on the shared models; latencies are for the benchmarks."""
+"""What the shared models must come to; latencies are for the benchmarks."""
 
 import shutil
 
