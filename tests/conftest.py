@@ -56,7 +56,17 @@ def once(common):
 
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(common):
-    """Exports of tests that ask for no cache of their own meet in one, never in the user's."""
+    """Exports of tests that ask for no cache of their own meet in one, never in the user's.
+
+    Emulated boards are the user's: `edgeexport devices create` takes a network, which tests must do without.
+    """
+    from edgeexport.cache import cache_root
+
+    boards = cache_root() / "devices"
+    boards.mkdir(parents=True, exist_ok=True)
+    (common / "cache").mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # the other worker was first
+        (common / "cache" / "devices").symlink_to(boards, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEEXPORT_CACHE", str(common / "cache"))
         yield common / "cache"

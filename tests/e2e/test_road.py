@@ -252,14 +252,12 @@ def test_on_an_emulated_board(request, export_once, tmp_path):
     """The digits CNN on an emulated Cortex-A72 predicts what it predicts here."""
     from edgeexport.errors import MissingRequirement
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEEXPORT_CACHE")  # where the board was created
-        bundle = export_once("digits", request.getfixturevalue("digits"), "w8a8")
-        copy = shutil.copytree(bundle.path, tmp_path / "copy")
-        try:
-            report = edgeexport.verify(copy, on=["local", "emulated:raspberry-pi-4"])
-        except MissingRequirement as missing:
-            pytest.skip(f"{missing.what}: {missing.hint}")
+    bundle = export_once("digits", request.getfixturevalue("digits"), "w8a8")
+    copy = shutil.copytree(bundle.path, tmp_path / "copy")
+    try:
+        report = edgeexport.verify(copy, on=["local", "emulated:raspberry-pi-4"])
+    except MissingRequirement as missing:
+        pytest.skip(f"{missing.what}: {missing.hint}")
     _, there = report.runs
     assert (there.evidence, there.machine, there.latency_ms, there.peak_memory_bytes) == (
         "emulated",

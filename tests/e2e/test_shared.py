@@ -12,9 +12,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 
 @pytest.fixture(scope="module")
-def shared_cache(once):
-    """A cache for the large models, apart from what tests of the cache do."""
-    folder = once("shared-cache", lambda folder: None)
+def shared_cache(once, session_cache):
+    """A cache for the large models, apart from what tests of the cache do; the boards are those of all tests."""
+    folder = once("shared-cache", lambda folder: (folder / "devices").symlink_to(session_cache / "devices"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEEXPORT_CACHE", str(folder))
         yield folder
@@ -62,12 +62,10 @@ def test_sst2_on_emulated_boards(sst2, shared, shared_cache, tmp_path, board):
     bundle, _ = sst2()
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
     evaluation = shared / "data" / "sst2" / "validation.jsonl"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("EDGEEXPORT_CACHE")  # where the board was created
-        try:
-            report = edgeexport.verify(copy, on=["local", f"emulated:{board}"], evaluation=evaluation, limit=64)
-        except MissingRequirement as missing:
-            pytest.skip(f"{missing.what}: {missing.hint}")
+    try:
+        report = edgeexport.verify(copy, on=["local", f"emulated:{board}"], evaluation=evaluation, limit=64)
+    except MissingRequirement as missing:
+        pytest.skip(f"{missing.what}: {missing.hint}")
     here, there = report.runs
     assert (there.evidence, there.parity.samples) == ("emulated", 64)
     (check,) = [check for check in report.checks if check.name == "agreement_between_devices"]
