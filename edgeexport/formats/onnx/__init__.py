@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeexport.artifact import Artifact
 from edgeexport.conversion import Feeds, TensorBytes
@@ -14,10 +14,6 @@ from edgeexport.settings import Settings
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Pass = Callable[[str], Iterable[Mapping[str, "np.ndarray"]]]
 _LEAST_OPSET = 13  # per-channel QuantizeLinear
 
 

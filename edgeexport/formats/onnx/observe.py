@@ -26,20 +26,12 @@ class Range:
 
     Attributes:
         low, high: smallest and largest value.
-        squares: sum of squared values.
-        count: number of values.
+        squares: sum of squared values; NaN as soon as one value is, which comparisons with the extremes pass over.
     """
 
     low: float = np.inf
     high: float = -np.inf
     squares: float = 0.0
-    count: int = 0
-
-    @property
-    def crest(self) -> float:
-        """Largest magnitude over the root mean square: 3 to 15 for most activations, 50 and more with outliers."""
-        rms = float(np.sqrt(self.squares / self.count)) if self.count else 0.0
-        return max(-self.low, self.high) / rms if rms else 0.0
 
 
 @dataclass
@@ -57,21 +49,17 @@ class Histogram:
 
 
 def observe_ranges(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> dict[str, Range]:
-    """Range and energy of each named float tensor over all samples."""
+    """Range of each named float tensor over all samples."""
     reductions = ("ReduceMin", "ReduceMax", "ReduceSumSquare")
     probed = _probe(model, [(op, name) for name in names for op in reductions], keepdims=0)
-    for name in names:
-        _add_output(probed, helper.make_node("Size", [name], [f"{name}__Size"]), dtype=7)
-    outputs = [f"{name}__{op}" for name in names for op in (*reductions, "Size")]
+    outputs = [f"{name}__{op}" for name in names for op in reductions]
     ranges = {name: Range() for name in names}
     for values in _run(probed, outputs, feeds):
-        for seen, start in zip(ranges.values(), range(0, len(values), 4), strict=True):
-            low, high, squares, count = (value.item() for value in values[start : start + 4])
+        for seen, start in zip(ranges.values(), range(0, len(values), 3), strict=True):
+            low, high, squares = (value.item() for value in values[start : start + 3])
             seen.low, seen.high = min(seen.low, low), max(seen.high, high)
             seen.squares += squares
-            seen.count += count
     for name, seen in ranges.items():
-        # The sum tells of a NaN, which comparisons with the extremes pass over.
         if not (np.isfinite(seen.low) and np.isfinite(seen.high)) or np.isnan(seen.squares):
             raise ConversionError(
                 f"calibration: the activation '{name}' is not finite",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.formats.onnx.observe import Histogram, Range, observe_histograms, observe_ranges
+from edgeexport.formats.onnx.observe import Histogram, observe_histograms, observe_ranges
 from edgeexport.settings import Calibration
 
 Interval = tuple[float, float]
@@ -67,11 +67,6 @@ def least_error_range(histogram: Histogram) -> Interval:
 def spanning_zero(interval: Interval) -> Interval:
     """The interval widened to hold zero."""
     return min(interval[0], 0.0), max(interval[1], 0.0)
-
-
-def describe(range_: Range) -> str:
-    """For notes: the range and crest factor in a few characters."""
-    return f"[{range_.low:.3g}, {range_.high:.3g}] crest {range_.crest:.0f}"
 
 
 def _error(centres: np.ndarray, counts: np.ndarray, low: float, high: float) -> float:

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from edgeexport.formats.onnx.observe import Histogram, Range
+from edgeexport.formats.onnx.observe import Histogram
 from edgeexport.formats.onnx.ranges import (
-    describe,
     find_ranges,
     least_error_range,
     percentile_range,
@@ -120,7 +119,3 @@ def test_passes_over_the_samples(chain, chain_samples, method, passes):
 @pytest.mark.parametrize(("given", "expected"), [((1.0, 2.0), (0, 2)), ((-3.0, -1.0), (-3, 0)), ((-1.0, 1.0), (-1, 1))])
 def test_spanning_zero(given, expected):
     assert spanning_zero(given) == expected
-
-
-def test_describe():
-    assert describe(Range(-2, 1, 4, 4)) == "[-2, 1] crest 2"
