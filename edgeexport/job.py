@@ -64,6 +64,8 @@ class JobResult:
         outputs: one dict of arrays a sample, read from the job's folder as it is iterated.
         latency_ns: one list a model, in the order of ``Job.models``.
         peak_memory_bytes: of the runner's process, interpreter included; None where it cannot be known.
+        delegate: ``xnnpack`` or ``none``, of a TensorFlow Lite runtime: who has the first model's operators.
+        arena_bytes: of the first model's arena in use, of a runtime that plans its memory in one.
     """
 
     runtime: str
@@ -73,6 +75,8 @@ class JobResult:
     outputs: Iterable[dict[str, np.ndarray]]
     latency_ns: tuple[tuple[int, ...], ...]
     peak_memory_bytes: int | None
+    delegate: str | None = None
+    arena_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ class Device(Protocol):
 
         Raises:
             RunFailed: the runtime crashed, hung or ran out of memory.
+        """
+
+    def check(self, runtime: str) -> None:
+        """See that the device has what a runtime needs; quick, to be asked before work whose result would run there.
+
+        Args:
+            runtime: module name in :mod:`edgeexport.runtimes`.
+
+        Raises:
+            MissingRequirement: it lacks something; the hint says what provides it.
+            DeviceError: the runtime does not exist for that device.
         """
 
     def describe(self) -> DeviceInfo:
@@ -190,6 +205,8 @@ def read_result(folder: Path, log: str = "") -> JobResult:
             outputs=outputs,
             latency_ns=tuple(tuple(int(value) for value in times) for times in result["latency_ns"]),
             peak_memory_bytes=result["peak_memory_bytes"],
+            delegate=None if result.get("delegate") is None else str(result["delegate"]),
+            arena_bytes=None if result.get("arena_bytes") is None else int(result["arena_bytes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFailed(f"the runner's result is missing or malformed: {error}", log) from error

@@ -1,8 +1,9 @@
-"""Which shippable module runs which runtime: each says ``RUNTIME = "name"``, read without importing it."""
+"""Which shippable module runs which runtime, and what it imports: plain values in each, read without importing it."""
 
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,16 +12,36 @@ from edgeexport.errors import TargetError
 _FOLDER = Path(__file__).parent / "runtimes"
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a runtime's module imports: its ``NEEDS``.
+
+    Attributes:
+        package: the name it imports.
+        distribution: the package's name for pip.
+        extra: of edgeexport, that installs it; empty where edgeexport always does.
+        version: the only one that will do; such a runtime gets an environment of its own. Empty where the one in the
+            running environment counts.
+        numpy: the numpy it needs, as pip names it.
+        newest_python: the last Python with wheels of that version, such as ``3.11``; empty where the newest has.
+    """
+
+    package: str
+    distribution: str
+    extra: str = ""
+    version: str = ""
+    numpy: str = "numpy"
+    newest_python: str = ""
+
+
 @cache
 def runtime_modules() -> dict[str, str]:
     """Module name by the runtime's public name, such as ``{"onnxruntime": "ort"}``."""
     modules = {}
     for path in sorted(_FOLDER.glob("*.py")):
-        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-                names = [name.id for name in statement.targets if isinstance(name, ast.Name)]
-                if names == ["RUNTIME"]:
-                    modules[str(statement.value.value)] = path.stem
+        name = _constants(path).get("RUNTIME")
+        if isinstance(name, str):
+            modules[name] = path.stem
     return modules
 
 
@@ -34,3 +55,28 @@ def module_of(runtime: str) -> str:
     if runtime not in modules:
         raise TargetError(f"no runner for the runtime '{runtime}'", f"There is: {', '.join(modules)}.")
     return modules[runtime]
+
+
+def runtime_of(module: str) -> str:
+    """The public name of the runtime that ``module`` runs; the module's own where it says none."""
+    return next((name for name, other in runtime_modules().items() if other == module), module)
+
+
+@cache
+def needs_of(module: str) -> Needs | None:
+    """What ``module`` imports; None where it needs nothing, or is not one of these modules."""
+    path = _FOLDER / f"{module}.py"
+    values = _constants(path).get("NEEDS") if path.is_file() else None
+    return Needs(**values) if isinstance(values, dict) else None
+
+
+@cache
+def _constants(path: Path) -> dict[str, object]:
+    """What the module at ``path`` assigns at its top as plain values."""
+    values: dict[str, object] = {}
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign):
+            for name in statement.targets:
+                if isinstance(name, ast.Name) and name.id in ("RUNTIME", "NEEDS"):
+                    values[name.id] = ast.literal_eval(statement.value)
+    return values

@@ -66,6 +66,15 @@ def test_a_device_may_not_know_its_peak_memory(tmp_path):
     assert read_result(tmp_path).peak_memory_bytes is None
 
 
+def test_what_only_some_runtimes_tell(tmp_path):
+    write_result(tmp_path)
+    result = read_result(tmp_path)
+    assert (result.delegate, result.arena_bytes) == (None, None)
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "delegate": "xnnpack", "arena_bytes": 72064}))
+    result = read_result(tmp_path)
+    assert (result.delegate, result.arena_bytes) == ("xnnpack", 72064)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -77,8 +86,9 @@ def test_a_device_may_not_know_its_peak_memory(tmp_path):
         json.dumps({**RESULT, "samples": "many"}),
         json.dumps({**RESULT, "latency_ns": 5}),
         json.dumps({**RESULT, "latency_ns": [["fast"]]}),
+        json.dumps({**RESULT, "arena_bytes": "small"}),
     ],
-    ids=["empty", "cut off", "list", "null", "no version", "samples", "latency", "latency values"],
+    ids=["empty", "cut off", "list", "null", "no version", "samples", "latency", "latency values", "arena"],
 )
 def test_a_malformed_result(tmp_path, text):
     (tmp_path / "result.json").write_text(text)

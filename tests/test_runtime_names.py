@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from edgeexport.errors import TargetError
-from edgeexport.runtime_names import module_of, runtime_modules
+from edgeexport.job import RUNTIMES_FOLDER
+from edgeexport.runtime_names import Needs, module_of, needs_of, runtime_modules, runtime_of
 
 
 def test_onnxruntime_is_run_by_ort():
@@ -28,3 +29,32 @@ def test_no_runtime_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "module"),
+    [
+        ("onnxruntime", "ort"),
+        ("litert", "litert"),
+        ("tflite-runtime", "tflite_classic"),
+        ("tflite-micro", "tflm"),
+    ],
+)
+def test_names_go_both_ways(runtime, module):
+    assert module_of(runtime) == module
+    assert runtime_of(module) == runtime
+    assert needs_of(module).distribution == {"litert": "ai-edge-litert"}.get(runtime, runtime)
+
+
+def test_what_a_runtime_needs():
+    assert needs_of("litert") == Needs("ai_edge_litert", "ai-edge-litert", extra="litert")
+    classic = needs_of("tflite_classic")
+    assert (classic.version, classic.numpy, classic.newest_python) == ("2.14.0", "numpy<2", "3.11")
+    assert needs_of("runner") is None
+    assert needs_of("no_such_module") is None
+    assert runtime_of("no_such_module") == "no_such_module"
+
+
+def test_no_shipped_file_has_the_name_of_a_package_that_it_imports():
+    packages = {needs_of(module).package for module in runtime_modules().values() if needs_of(module)}
+    assert packages.isdisjoint({path.stem for path in RUNTIMES_FOLDER.glob("*.py")})

@@ -7,6 +7,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imp
 import onnxruntime
 
 RUNTIME = "onnxruntime"
+NEEDS = {"package": "onnxruntime", "distribution": "onnxruntime"}
 
 
 class Model:

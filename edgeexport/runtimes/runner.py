@@ -8,9 +8,10 @@
     threads   intra-op threads
     warmup, pairs   for ``latency``
 ``FOLDER/inputs``, ``FOLDER/outputs``: streams as ``tensors.py`` describes.
-``FOLDER/result.json``: runtime, version, machine, python, samples, latency_ns (one list a model), peak_memory_bytes;
-written last, so that a file that is there is complete. Progress is printed as ``progress N`` lines. A failure ends
-with a traceback on standard error, no result, and exit status 1.
+``FOLDER/result.json``: runtime, version, machine, python, samples, latency_ns (one list a model), peak_memory_bytes,
+and what the runtime tells of the first model (delegate, arena_bytes); written last, so that a file that is there is
+complete. Progress is printed as ``progress N`` lines. A failure ends with a traceback on standard error, no result,
+and exit status 1.
 """
 
 import importlib
@@ -37,7 +38,7 @@ def run_outputs(runtime, job, folder):
             told = time.monotonic()
             print(f"progress {count}", flush=True)
     writer.close()
-    return {"samples": count, "latency_ns": []}
+    return {"samples": count, "latency_ns": [], **facts(model)}
 
 
 def run_latency(runtime, job, folder):
@@ -52,7 +53,12 @@ def run_latency(runtime, job, folder):
             elapsed = time.perf_counter_ns() - start
             if repetition >= job["warmup"]:
                 times.append(elapsed)
-    return {"samples": 1, "latency_ns": latency}
+    return {"samples": 1, "latency_ns": latency, **facts(models[0])}
+
+
+def facts(model):
+    """What the runtime tells of a model that has run; most tell nothing."""
+    return model.facts() if hasattr(model, "facts") else {}
 
 
 def peak_memory_bytes():

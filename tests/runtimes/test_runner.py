@@ -93,6 +93,19 @@ def test_threads_reach_the_runtime(tmp_path, start):
     assert outputs["threads"].tolist() == [5]
 
 
+def test_what_a_model_tells_of_itself_is_that_of_the_first(tmp_path, start):
+    for name in ("4.txt", "6.txt"):
+        (tmp_path / name).write_text(name[0])
+    runtime = SCALE.replace(
+        "\ndef load", "\n    def facts(self):\n        return {'arena_bytes': self.factor}\n\ndef load"
+    )
+    for mode in ("outputs", "latency"):
+        job = {"models": ["4.txt", "6.txt"], "mode": mode, "pairs": 1}
+        process = start(job, [{"x": np.ones(1, np.float32)}], runtime)
+        assert process.returncode == 0, process.stderr
+        assert json.loads((tmp_path / "result.json").read_text())["arena_bytes"] == 4
+
+
 def test_latency_times_models_in_turn(tmp_path, start):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("1")

@@ -1,0 +1,27 @@
+"""LiteRT, TensorFlow Lite's successor, on the CPU with XNNPACK."""
+
+from importlib.metadata import version
+
+import tflite_model
+from ai_edge_litert.interpreter import Interpreter
+
+RUNTIME = "litert"
+NEEDS = {"package": "ai_edge_litert", "distribution": "ai-edge-litert", "extra": "litert"}
+
+
+def load(path, threads):
+    """Open the ``.tflite`` file at ``path``.
+
+    Raises RuntimeError where XNNPACK does not work on this machine: LiteRT would go on without a word, on kernels that
+    are slower by far and round otherwise. A model none of whose operators XNNPACK takes is fine.
+    """
+    if not tflite_model.xnnpack_works(Interpreter):
+        raise RuntimeError(
+            "XNNPACK is not active: it did not recognise the processor from /proc/cpuinfo and /sys/devices/system/cpu"
+        )
+    return tflite_model.Model(Interpreter(model_path=path, num_threads=threads))
+
+
+def info():
+    """Name and version for the report."""
+    return {"runtime": RUNTIME, "version": version("ai-edge-litert")}

@@ -1,0 +1,30 @@
+"""The last TensorFlow Lite runtime for Python, 2.14: what apps that have not moved to LiteRT still carry.
+
+Its XNNPACK takes float operators only; int8 runs on TensorFlow Lite's own kernels.
+"""
+
+import tflite_model
+from tflite_runtime import __version__
+from tflite_runtime.interpreter import Interpreter
+
+RUNTIME = "tflite-runtime"
+# The last release: its wheels end with Python 3.11 and were built against numpy 1.
+NEEDS = {
+    "package": "tflite_runtime",
+    "distribution": "tflite-runtime",
+    "version": "2.14.0",
+    "numpy": "numpy<2",
+    "newest_python": "3.11",
+}
+
+
+def load(path, threads):
+    """Open the ``.tflite`` file at ``path``; RuntimeError where XNNPACK does not work on this machine."""
+    if not tflite_model.xnnpack_works(Interpreter):
+        raise RuntimeError("XNNPACK is not active: it did not recognise the processor")
+    return tflite_model.Model(Interpreter(model_path=path, num_threads=threads))
+
+
+def info():
+    """Name and version for the report."""
+    return {"runtime": RUNTIME, "version": __version__}
