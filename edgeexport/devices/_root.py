@@ -17,17 +17,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeexport.devices._building import building, run
 from edgeexport.errors import MissingRequirement
 
 # The standard library comes in two parts; numpy and ONNX Runtime need libstdc++.
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
-_LOG_LINES = 12
 _OLDEST_GLIBC = 17
 # Everything the runner imports: it proves the root, and leaves bytecode that later runs start from.
 _SELF_TEST = "import ctypes, importlib, json, os, platform, sys, time, numpy, onnxruntime"
@@ -109,28 +108,21 @@ def build(folder: Path, plan: Plan, emulator: Emulator, report: Callable[[str], 
         MissingRequirement: a program is missing, or packages or wheels could not be had.
     """
     _require_programs()
-    parent = folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with _Lock(parent / ".lock", report):
+    with building(folder.parent, report) as workplace:
         if folder.is_dir():
             return
-        for leftover in parent.glob(".building-*"):  # nobody else builds while the lock is held
-            shutil.rmtree(leftover, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
-        try:
-            done = work / "done"
-            _unpack_packages(done / "root", work, plan.architecture, report)
-            _link_cpus(done, plan.cpus)
-            _unpack_wheels(done, work, plan, emulator, report)
-            report("trying it")
-            _run(
-                [*emulator.command(done), "-c", _SELF_TEST],
-                "the new root cannot run ONNX Runtime",
-                environment(done, write_bytecode=True),
-            )
-            done.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        work = workplace()
+        done = work / "done"
+        _unpack_packages(done / "root", work, plan.architecture, report)
+        _link_cpus(done, plan.cpus)
+        _unpack_wheels(done, work, plan, emulator, report)
+        report("trying it")
+        run(
+            [*emulator.command(done), "-c", _SELF_TEST],
+            "the new root cannot run ONNX Runtime",
+            environment(done, write_bytecode=True),
+        )
+        done.rename(folder)
 
 
 def _require_programs() -> None:
@@ -157,7 +149,7 @@ def _unpack_packages(root: Path, work: Path, architecture: str, report: Callable
     # One dead source among many ends this with an error; what counts is whether the packages can be had.
     update = subprocess.run([*apt, "update"], env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     report("downloading system packages")
-    _run(
+    run(
         [*apt, "install", "--download-only", *PACKAGES],
         f"the {architecture} system packages could not be downloaded",
         variables,
@@ -169,7 +161,7 @@ def _unpack_packages(root: Path, work: Path, architecture: str, report: Callable
     report(f"unpacking {len(archives)} packages")
     root.mkdir(parents=True)
     for archive in archives:
-        _run(["dpkg-deb", "-x", str(archive), str(root)], f"{archive.name} could not be unpacked", variables)
+        run(["dpkg-deb", "-x", str(archive), str(root)], f"{archive.name} could not be unpacked", variables)
     # With a merged /usr, the link from /lib to it comes in a package that nothing here depends on.
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists() and (root / "usr" / name).is_dir():
@@ -190,7 +182,7 @@ def _link_cpus(folder: Path, cpus: Mapping[str, Mapping[str, str]]) -> None:
 
 def _unpack_wheels(folder: Path, work: Path, plan: Plan, emulator: Emulator, report: Callable[[str], None]) -> None:
     interpreter = [*emulator.command(folder), "-c", _VERSIONS]
-    versions = _run(interpreter, "the new root cannot run", environment(folder))
+    versions = run(interpreter, "the new root cannot run", environment(folder))
     major, minor, glibc = (int(word) for word in versions.split())
     tags = [f"manylinux_2_{number}_{plan.machine}" for number in range(glibc, _OLDEST_GLIBC - 1, -1)]
     wanted = f"{' and '.join(plan.requirements)} for Python {major}.{minor} on {plan.machine}"
@@ -198,7 +190,7 @@ def _unpack_wheels(folder: Path, work: Path, plan: Plan, emulator: Emulator, rep
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += [f"--python-version={major}.{minor}", f"--dest={work / 'wheels'}"]
     command += [f"--platform={tag}" for tag in tags]
-    _run(
+    run(
         [*command, *plan.requirements],
         f"{wanted} could not be downloaded",
         dict(os.environ),
@@ -207,53 +199,3 @@ def _unpack_wheels(folder: Path, work: Path, plan: Plan, emulator: Emulator, rep
     for wheel in sorted((work / "wheels").glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "python")
-
-
-def _run(
-    command: Sequence[str],
-    failure: str,
-    variables: Mapping[str, str],
-    *,
-    before: str = "",
-    hint: str | None = None,
-) -> str:
-    """Run a command to its end and give its standard output.
-
-    Raises:
-        MissingRequirement: it failed; the message is ``failure`` and the end of ``before`` and its output.
-    """
-    done = subprocess.run(
-        command,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        lines = (before + done.stdout + done.stderr).strip().splitlines()[-_LOG_LINES:]
-        what = f"{failure} ({Path(command[0]).name}: status {done.returncode})"
-        raise MissingRequirement("\n".join([what, *lines]), hint)
-    return done.stdout
-
-
-class _Lock:
-    """Lets one process build at a time; the system lets go of it when that process ends, however it ends."""
-
-    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
-        self._path = path
-        self._report = report
-
-    def __enter__(self) -> None:
-        import fcntl
-
-        self._file = self._path.open("w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._report("waiting for another build")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

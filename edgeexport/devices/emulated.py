@@ -81,6 +81,9 @@ class EmulatedDevice:
         result = run_command(command, folder, job.timeout_s, _root.environment(self._folder), progress)
         return replace(result, peak_memory_bytes=None)
 
+    def check(self, runtime: str) -> None:
+        """See :class:`edgeexport.job.Device`."""
+
     def describe(self) -> DeviceInfo:
         """The emulated processor, and the qemu that emulates it."""
         cpu = f"{self._emulator.cpu} (qemu {_qemu_version(self._emulator.program)})"

@@ -1,11 +1,11 @@
-"""This machine: the runner as a subprocess of the same interpreter."""
+"""This machine: the runner as a subprocess of the same interpreter, or of the runtime's own environment."""
 
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
 
+from edgeexport.devices import _environments
 from edgeexport.errors import DeviceError
 from edgeexport.job import RUNNER, DeviceInfo, Job, JobResult, Progress, run_command, write_job
 
@@ -14,9 +14,19 @@ class LocalDevice:
     """Runs jobs on this machine."""
 
     def run(self, job: Job, folder: Path, progress: Progress | None = None) -> JobResult:
-        """See :class:`edgeexport.job.Device`."""
+        """See :class:`edgeexport.job.Device`.
+
+        Raises:
+            MissingRequirement: the runtime is not installed.
+        """
+        command = [str(_environments.python_for(job.runtime)), str(RUNNER), str(folder)]
         write_job(job, folder)
-        return run_command([sys.executable, str(RUNNER), str(folder)], folder, job.timeout_s, progress=progress)
+        variables = _environments.environment_of(job.runtime)
+        return run_command(command, folder, job.timeout_s, variables, progress)
+
+    def check(self, runtime: str) -> None:
+        """See :class:`edgeexport.job.Device`."""
+        _environments.python_for(runtime)
 
     def describe(self) -> DeviceInfo:
         """This machine's processor."""
@@ -36,6 +46,10 @@ def open_device(argument: str) -> LocalDevice:
 def list_devices() -> list[str]:
     """This machine is always there."""
     return ["local"]
+
+
+create = _environments.create
+runtimes = _environments.ready
 
 
 def _cpu_name() -> str:
