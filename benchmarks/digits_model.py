@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeexport.errors import ModelError
 from edgeexport.preprocess import LogMelPreprocess
 from edgeexport.sample_files import Sample
 
@@ -93,11 +94,11 @@ def digits() -> Digits:
     """The trained model, for ``edgeexport export digits_model:digits``.
 
     Raises:
-        FileNotFoundError: no weights where they are looked for.
+        ModelError: no weights where they are looked for.
     """
     path = weights_path()
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: python benchmarks/digits_model.py writes them")
+        raise ModelError(f"there are no weights at {path}", "python benchmarks/digits_model.py writes them.")
     model = Digits()
     model.load_state_dict(torch.load(path, weights_only=True))
     return model.eval()
