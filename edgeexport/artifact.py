@@ -187,7 +187,7 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}") from error
     except OSError as error:
         raise BundleError(f"{path / MANIFEST} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # msgspec's own are ValueErrors
         problem = f"no {error}" if isinstance(error, KeyError) else error
         raise BundleError(f"{path / MANIFEST} is not a manifest that this version reads: {problem}") from error
     bundle = Bundle(path, manifest)

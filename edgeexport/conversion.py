@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgeexport.artifact import Artifact
-from edgeexport.settings import Settings
+from edgeexport.settings import Interface, Settings
 from edgeexport.signature import Signature
 from edgeexport.source import Source
 
@@ -34,11 +34,37 @@ class TensorBytes:
     bytes: int
 
 
-class Format(Protocol):
-    """Converts models to one format."""
+@dataclass(frozen=True)
+class Gap:
+    """An operator of an artifact that a runtime lacks, or would execute wrong.
 
-    def baseline(self, source: Source, path: Path) -> Artifact:
-        """Convert ``source`` without compression to ``path``: float32, the form others are timed against."""
+    Attributes:
+        operator: the format's own name.
+        where: the first place in the model, as a module path where that is known.
+        what: one sentence: what it needs and what the runtime has.
+    """
+
+    operator: str
+    where: str
+    what: str
+
+
+class Format(Protocol):
+    """Converts models to one format.
+
+    Attributes:
+        file_name: the artifact's name in a bundle.
+    """
+
+    file_name: str
+
+    def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
+        """Convert ``source`` without compression to ``path``: float32, the form others are timed against.
+
+        Raises:
+            RecipeError: the format cannot have that interface.
+            ConversionError: the converter failed.
+        """
 
     def convert(
         self,
@@ -67,5 +93,5 @@ class Format(Protocol):
             ModelError: the file is not of this format.
         """
 
-    def file_name(self) -> str:
-        """The artifact's name in a bundle."""
+    def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
+        """What that version of a runtime cannot execute right of the artifact, found without running it."""

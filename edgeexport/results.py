@@ -9,6 +9,7 @@ import msgspec
 
 from edgeexport.disk import write_whole
 from edgeexport.errors import BundleError
+from edgeexport.estimate import Estimate
 
 SCHEMA_VERSION = 1
 Verdict = Literal["pass", "fail", "not run"]
@@ -19,7 +20,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: begins with ``size_ratio``, ``artifact_bytes``, ``accuracy_drop``, ``agreement``, ``cosine_min``,
-            ``latency_ratio``, ``peak_memory`` or ``run``.
+            ``latency_ratio``, ``peak_memory``, ``compatibility`` or ``run``.
         measured: None where it was not run.
         limit: None where the value is reported and not judged.
         unit: ``ratio``, ``bytes``, ``share`` or ``""``.
@@ -90,6 +91,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         evidence: ``measured`` (that runtime on that hardware), ``emulated`` (that runtime under an emulated CPU) or
             ``estimated`` (a cost model).
+        delegate: what executes the operators where a runtime has a choice, such as ``xnnpack``.
+        arena_bytes: of a microcontroller runtime's tensor arena, used.
+        estimate: what a cost model says; then there is no parity, and evidence is ``estimated``.
         error: why there are no figures, with the end of the log.
     """
 
@@ -103,6 +107,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     latency_ms: Latency | None = None
     peak_memory_bytes: int | None = None
+    delegate: str | None = None
+    arena_bytes: int | None = None
+    estimate: Estimate | None = None
     error: str | None = None
 
 

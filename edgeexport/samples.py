@@ -176,6 +176,8 @@ def feeds(
             arrays = {name: array for name, array in arrays.items() if name in names}
         elif list(arrays) == [""]:
             arrays = {_only_input(names, sample): arrays[""]}
+        if preprocess.accepts == "arrays":
+            arrays = {name: _as_wanted(name, array, signature) for name, array in arrays.items()}
         signature.check(arrays, sample.name)
         _check_finite(arrays, sample)
         yield sample, arrays
@@ -275,6 +277,15 @@ def _only_input(names: list[str], sample: Sample) -> str:
             "Save them by name: numpy.savez(FILE, name=array, ...).",
         )
     return names[0]
+
+
+def _as_wanted(name: str, array: np.ndarray, signature: Signature) -> np.ndarray:
+    """Integers in the model's own width where every value fits."""
+    wanted = next((spec.dtype for spec in signature.inputs if spec.name == name), str(array.dtype))
+    if array.dtype.kind in "iu" and wanted != str(array.dtype):
+        narrowed = array.astype(wanted)
+        return narrowed if narrowed.dtype.kind in "iu" and bool((narrowed == array).all()) else array
+    return array
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray], sample: Sample) -> None:

@@ -10,11 +10,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8"]
+Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16"]
 """Bits of weights (``w``) and activations (``a``), in the field's names. ``w8`` and ``w4`` quantize weights only;
-``w8a8-dynamic`` finds activation ranges while running; ``w8a8`` finds them beforehand, on calibration data."""
+``w8a8-dynamic`` finds activation ranges while running; ``w8a8`` and ``w8a16`` find them beforehand, on calibration
+data."""
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16")
+STATIC: tuple[Precision, ...] = ("w8a8", "w8a16")
+"""Those that need calibration samples."""
 
 Ratio = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -29,8 +32,11 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             DynamicQuantizeLinear always gives uint8.
         weight_type: element type of 8-bit weights.
         per_channel: one scale per output channel of a weight rather than one per tensor.
+        hybrid_per_channel: the same for layers that take float activations, and one scale a row of an embedding table;
+            runtimes of before 2025 ignore all but the first scale there.
         reduce_range: 7-bit weights, for x86 CPUs without VNNI, whose 16-bit accumulators saturate at U8S8.
-        op_types: ONNX operators that are quantized; every other stays float.
+        op_types: operators, by the format's own names, that are quantized; every other stays float. ``*`` alone
+            means all of them.
         constant_weights_only: leave a MatMul of two activations (attention scores) in float.
         carried_op_types: static only. Operators such as Add and Clip that are quantized where everything they read
             comes from quantized nodes, so that integers pass through them, and stay float elsewhere.
@@ -43,7 +49,12 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         smoothing_ratio: an input is smoothed where its largest channel exceeds its median channel by this factor.
         bias_correction: static only. Take the mean error of rounded convolution weights off the bias
             (arXiv:1906.04721).
-        block_size: weights that share a scale in ``w4`` and ``w8``.
+        block_size: weights that share a scale in ``w4`` and ``w8``; 0 is one scale an output channel.
+        embedding_bits: of embedding tables; None leaves them as the precision has it.
+        minimum_snr: static only, in dB. A layer with an input or output that int8 steps over its calibrated range
+            represent with less signal to noise than this has ``fallback`` instead; 0 turns the rule off.
+        fallback: what such a layer has: ``w8a8-dynamic``, ``w8``, or ``fp32``.
+        io_type: element type of the model's real-valued inputs and outputs.
         mask_value: attention masks below this, such as a dtype's minimum, are raised to it where a
             quantized tensor or float16 would otherwise have to span them; 0 leaves them.
     """
@@ -51,6 +62,7 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     activation_type: Literal["uint8", "int8"]
     weight_type: Literal["int8", "uint8"] = "int8"
     per_channel: bool
+    hybrid_per_channel: bool = True
     reduce_range: bool = False
     op_types: tuple[str, ...]
     carried_op_types: tuple[str, ...] = ()
@@ -60,7 +72,11 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     smoothing: Share = 0.0
     smoothing_ratio: Ratio = 3.0
     bias_correction: bool = False
-    block_size: Literal[16, 32, 64, 128] = 32
+    block_size: Literal[0, 16, 32, 64, 128] = 32
+    embedding_bits: Literal[4, 8] | None = None
+    minimum_snr: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    fallback: Literal["w8a8-dynamic", "w8", "fp32"] = "w8a8-dynamic"
+    io_type: Literal["float32", "int8", "int16"] = "float32"
     mask_value: Annotated[float, msgspec.Meta(le=0)] = 0.0
 
 
@@ -81,6 +97,19 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     minimum_samples: Count
 
 
+class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The shapes an artifact takes, in a format that fixes them.
+
+    Attributes:
+        lengths: of the one dynamic dimension beside the batch, such as a text's tokens: one signature each. Shorter
+            texts are padded to the next, longer ones cut to the last. Empty leaves a format's dynamic shapes.
+        channels_last: images go in as [1, height, width, channels].
+    """
+
+    lengths: tuple[Count, ...] = ()
+    channels_last: bool = False
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What verification holds a bundle to. A limit that is None is reported and not judged.
 
@@ -92,6 +121,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         cosine_min: least cosine similarity of an output to the float32 source's, at least.
         latency_ratio: median latency over float32's, same format and runtime, timed in turn, at most.
         peak_memory: resident bytes of the runner process, at most.
+        arena_bytes: of a microcontroller's tensor arena, at most.
+        sram_bytes: that a cost model says an accelerator needs, at most.
     """
 
     size_ratio: Ratio | None = None
@@ -101,6 +132,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cosine_min: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
     latency_ratio: Ratio | None = None
     peak_memory: Count | None = None
+    arena_bytes: Count | None = None
+    sram_bytes: Count | None = None
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,12 +141,12 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         length: text models are timed on a sequence of this many tokens, or of as many as they take.
-        pairs: timed pairs, after ``warmup`` untimed ones.
+        pairs: timed pairs, after ``warmup`` untimed ones; 0 leaves timing out.
         threads: intra-op threads of the runtime.
     """
 
     length: Count = 64
-    pairs: Count = 60
+    pairs: Annotated[int, msgspec.Meta(ge=0)] = 60
     warmup: Count = 8
     threads: Count = 1
 
@@ -122,12 +155,12 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A different precision for some nodes. Later overrides win.
 
     Attributes:
-        precision: ``fp32`` leaves the nodes float; ``w8a8-dynamic`` and ``w8a8`` as their names say.
-        op_type: matches nodes of this ONNX operator.
+        precision: ``fp32`` leaves the nodes float; the others as their names say, where the format can mix them.
+        op_type: matches nodes of this operator, by the format's own name.
         name: a regular expression searched in the node's name. With both, both must match.
     """
 
-    precision: Literal["fp32", "w8a8-dynamic", "w8a8"]
+    precision: Literal["fp32", "w8", "w8a8-dynamic", "w8a8"]
     op_type: str | None = None
     name: str | None = None
 
@@ -152,6 +185,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that decides what an export produces and what it is held to."""
 
     precision: Precision
+    interface: Interface = Interface()
     quantization: Quantization
     calibration: Calibration
     limits: Limits = Limits()

@@ -19,13 +19,13 @@ _CONSTANT = {"attention_mask": 1, "token_type_ids": 0}
 def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[dict[str, np.ndarray]]:
     """``count`` samples: floats from a standard normal distribution, ids below 100.
 
-    A dynamic axis is 1 for the batch and 16 elsewhere, or less where the tokenizer stops earlier; an image's height,
-    width and channels are those of its preprocessing.
+    A dynamic axis is 1 for the batch and 16 elsewhere, or less where the tokenizer stops earlier; where the signature
+    names lengths, the smallest. An image's height, width and channels are those of its preprocessing.
     """
     generator = np.random.default_rng(_SEED)
     image = _image_lengths(preprocess) if isinstance(preprocess, ImagePreprocess) else {}
     limit = preprocess.max_length if isinstance(preprocess, TokenizerPreprocess) else _LENGTH
-    shapes = {spec.name: _shape(spec, image, min(limit, _LENGTH)) for spec in signature.inputs}
+    shapes = {spec.name: _shape(spec, signature, image, min(limit, _LENGTH)) for spec in signature.inputs}
     return [{spec.name: _values(spec, shapes[spec.name], generator) for spec in signature.inputs} for _ in range(count)]
 
 
@@ -36,10 +36,11 @@ def _image_lengths(preprocess: ImagePreprocess) -> dict[int, int]:
     return {1: 3, 2: height, 3: width} if preprocess.layout == "NCHW" else {1: height, 2: width, 3: 3}
 
 
-def _shape(spec: TensorSpec, image: Mapping[int, int], other: int) -> tuple[int, ...]:
+def _shape(spec: TensorSpec, signature: Signature, image: Mapping[int, int], other: int) -> tuple[int, ...]:
     known = {0: 1, **(image if len(spec.shape) == 4 else {})}
     return tuple(
-        length if isinstance(length, int) else known.get(axis, other) for axis, length in enumerate(spec.shape)
+        length if isinstance(length, int) else min(signature.lengths.get(length, (known.get(axis, other),)))
+        for axis, length in enumerate(spec.shape)
     )
 
 

@@ -40,6 +40,18 @@ class Emulation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu: str
 
 
+class Estimation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A cost model that estimates what hardware not at hand would do.
+
+    Attributes:
+        tool: a module name in :mod:`edgeexport.estimators`.
+        options: its own.
+    """
+
+    tool: str
+    options: dict[str, str] = {}
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One device profile.
 
@@ -48,6 +60,9 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         format: the artifact format, a module name in :mod:`edgeexport.formats`.
         machine: what ``uname -m`` prints on the device.
         precisions: what the target can execute; ``precision`` in ``settings`` is its default.
+        runtimes: all of them must run the bundle right.
+        packaging: what a bundle holds beside the model, module names in :mod:`edgeexport.packers`.
+        estimation: a cost model for what cannot be run.
         settings: a partial :class:`~edgeexport.settings.Settings`, as plain values.
         documentation: for each rule, by its dotted key, where it comes from.
     """
@@ -60,6 +75,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     precisions: tuple[Precision, ...]
     runtimes: tuple[RuntimeNeed, ...]
     emulation: Emulation | None = None
+    packaging: tuple[str, ...] = ()
+    estimation: Estimation | None = None
     settings: dict[str, Any]
     documentation: dict[str, str] = {}
 
@@ -70,6 +87,11 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             values[f"runtimes.{need.name}"] = f">= {need.minimum}"
         if self.emulation is not None:
             values["emulation.cpu"] = f"{self.emulation.cpu} ({self.emulation.architecture})"
+        if self.packaging:
+            values["packaging"] = ", ".join(self.packaging)
+        if self.estimation is not None:
+            options = ", ".join(f"{key} {value}" for key, value in self.estimation.options.items())
+            values["estimation"] = f"{self.estimation.tool} ({options})"
         return {key: (str(value), self._documented(key)) for key, value in values.items()}
 
     def _documented(self, key: str) -> str:

@@ -33,8 +33,8 @@ class TokenizerPreprocess(
         fields: the text columns, one, or two for a pair; empty means the record's only text column.
         inputs: which arrays are made.
         dtype: their element type.
-        pad_to: every sample is padded on its right to this length, which must not be less than
-            ``max_length``; None leaves each its natural length.
+        lengths: every sample is padded on its right to the smallest of these that holds it, the largest being
+            at least ``max_length``; empty leaves each its natural length.
         pad_id: the token id of padding; its attention mask is 0.
         pad_type_id: the token type of padding.
         truncation_side: which end of a long text is cut.
@@ -47,15 +47,15 @@ class TokenizerPreprocess(
     fields: Annotated[tuple[str, ...], msgspec.Meta(max_length=2)] = ()
     inputs: Annotated[tuple[TextInput, ...], msgspec.Meta(min_length=1)] = ALL_INPUTS
     dtype: Literal["int64", "int32"] = "int64"
-    pad_to: int | None = None
+    lengths: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     pad_id: Annotated[int, msgspec.Meta(ge=0)] = 0
     pad_type_id: Annotated[int, msgspec.Meta(ge=0)] = 0
     truncation_side: Literal["right", "left"] = "right"
 
     def __post_init__(self) -> None:
         """Refuse a contradiction."""
-        if self.pad_to is not None and self.pad_to < self.max_length:
-            raise ValueError(f"pad_to is {self.pad_to}, less than max_length {self.max_length}")
+        if self.lengths and max(self.lengths) < self.max_length:
+            raise ValueError(f"the largest of lengths is {max(self.lengths)}, less than max_length {self.max_length}")
 
     def bind(self, sample: Sample) -> TokenizerPreprocess:
         """The same with ``fields`` chosen: those it has, or the only text column of ``sample``.
@@ -87,6 +87,9 @@ class TokenizerPreprocess(
             encoding = tokenizer.encode(*texts)
             if not encoding.ids:
                 raise SamplesError(f"{sample.name}: the text is empty", "Remove the sample.")
+            if self.lengths:
+                length = min(length for length in self.lengths if length >= len(encoding.ids))
+                encoding.pad(length, pad_id=self.pad_id, pad_type_id=self.pad_type_id)
             arrays = {
                 "input_ids": encoding.ids,
                 "token_type_ids": encoding.type_ids,
@@ -115,8 +118,6 @@ class TokenizerPreprocess(
             )
         tokenizer.enable_truncation(self.max_length, direction=self.truncation_side)
         tokenizer.no_padding()
-        if self.pad_to is not None:
-            tokenizer.enable_padding(pad_id=self.pad_id, pad_type_id=self.pad_type_id, length=self.pad_to)
         return tokenizer
 
     def _texts(self, sample: Sample) -> list[str]:

@@ -23,7 +23,7 @@ AUDIO = {"sample_rate": 8000, "n_fft": 256, "win_length": 256, "hop_length": 80,
 AUDIO |= {"f_max": 4000.0, "mel_scale": "slaney", "norm": "slaney", "frames": 50}
 SPECIFICATIONS = [
     TokenizerPreprocess(max_length=128),
-    TokenizerPreprocess(max_length=9, fields=("a", "b"), inputs=("input_ids",), dtype="int32", pad_to=9, pad_id=1),
+    TokenizerPreprocess(max_length=9, fields=("a", "b"), inputs=("input_ids",), dtype="int32", lengths=(9,), pad_id=1),
     ImagePreprocess(),
     ImagePreprocess(resize=96, crop=(96, 90), mean=(0.1, 0.2, 0.3), std=(1, 1, 1), layout="NHWC", channels="BGR"),
     ImagePreprocess(resize=(96, 90), resample="lanczos", rescale=None),
@@ -76,7 +76,7 @@ def test_the_manifest_of_an_image_model_reads_so():
         ({"kind": "tokenizer"}, "missing required field `max_length`"),
         ({"kind": "tokenizer", "max_length": 0}, "Expected `int` >= 1 - at `$.max_length`"),
         ({"kind": "tokenizer", "max_length": 8, "fields": ["a", "b", "c"]}, "at `$.fields`"),
-        ({"kind": "tokenizer", "max_length": 8, "pad_to": 4}, "pad_to is 4, less than max_length 8"),
+        ({"kind": "tokenizer", "max_length": 8, "lengths": [4]}, "largest of lengths is 4, less than max_length 8"),
         ({"kind": "image", "crop": [0, 9]}, "Expected `int` >= 1 - at `$.crop[0]`"),
         ({"kind": "image", "resize": [9]}, "at `$.resize`"),
         ({"kind": "image", "resize": -1}, "resize is -1, less than a pixel"),

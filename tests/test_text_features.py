@@ -75,14 +75,14 @@ def test_pairs_equal_transformers(folder, max_length):
 
 def test_padding_equals_transformers(folder):
     theirs = reference(folder)
-    encode = TokenizerPreprocess(max_length=8, pad_to=8, dtype="int32").prepare(folder)
+    encode = TokenizerPreprocess(max_length=8, lengths=(8,), dtype="int32").prepare(folder)
     for text in TEXTS:
         expected = theirs(text, truncation=True, padding="max_length", max_length=8, return_tensors="np")
         assert_same(encode(Sample("s", {"text": text})), expected, "int32")
 
 
 def test_padding_ids_are_those_given(folder):
-    encode = TokenizerPreprocess(max_length=5, pad_to=7, pad_id=9, pad_type_id=3).prepare(folder)
+    encode = TokenizerPreprocess(max_length=5, lengths=(7,), pad_id=9, pad_type_id=3).prepare(folder)
     arrays = encode(Sample("s", {"text": "film"}))
     assert {name: array.tolist() for name, array in arrays.items()} == {
         "input_ids": [[1, 6, 2, 9, 9, 9, 9]],
@@ -150,8 +150,8 @@ def test_special_tokens_must_leave_room(folder, fields, length, special):
 
 
 def test_padding_to_less_than_the_longest_is_a_contradiction():
-    with refused(ValueError, "pad_to is 4, less than max_length 8"):
-        TokenizerPreprocess(max_length=8, pad_to=4)
+    with refused(ValueError, "largest of lengths is 4, less than max_length 8"):
+        TokenizerPreprocess(max_length=8, lengths=(4,))
 
 
 @pytest.mark.shared

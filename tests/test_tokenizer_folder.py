@@ -104,7 +104,7 @@ def test_the_inputs_are_those_of_transformers(tmp_path, kind, tokenizer):
 def test_the_padding_id(tmp_path, model, config, pad):
     folder = make(tmp_path, {**model, "n_positions": 64}, {**config, "pad_token_type_id": 3})
     preprocess, _ = tokenizer_from_folder(folder)
-    assert (preprocess.pad_id, preprocess.pad_type_id, preprocess.pad_to) == (pad, 3, None)
+    assert (preprocess.pad_id, preprocess.pad_type_id, preprocess.lengths) == (pad, 3, ())
 
 
 def test_the_truncation_side(tmp_path):
@@ -198,4 +198,4 @@ def test_shared_models(name, length, inputs):
     if not folder.is_dir():
         pytest.skip(f"needs ../shared: models/{name}")
     preprocess, _ = tokenizer_from_folder(folder)
-    assert (preprocess.max_length, preprocess.inputs, preprocess.pad_to) == (length, inputs, None)
+    assert (preprocess.max_length, preprocess.inputs, preprocess.lengths) == (length, inputs, ())

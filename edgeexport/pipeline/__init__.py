@@ -9,7 +9,7 @@ from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
-from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size
+from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, rules
 from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import Samples
@@ -43,6 +43,8 @@ def run_export(
     verification = Verification(devices, progress) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
         export = Export(request, progress, cache)
+        if verification is not None:
+            verification.require(export.target)
         bundle = export.pack()
         if verification is None:
             return bundle, None
@@ -86,6 +88,7 @@ def run_verify(
 def _cached_float32(bundle: Bundle) -> Path | None:
     """The float32 artifact that this machine's cache still has from the bundle's export, or None."""
     manifest = bundle.manifest
-    key = baseline_key(manifest.format, str(manifest.source["fingerprint"]))
+    _, settings = rules(bundle)
+    key = baseline_key(manifest.format, str(manifest.source["fingerprint"]), settings.interface)
     entry = Cache(cache_root()).find("float32", key)
     return None if entry is None else entry / manifest.artifact

@@ -26,12 +26,15 @@ from edgeexport.cache import Cache, tool_versions
 from edgeexport.conversion import Feeds
 from edgeexport.disk import readable_disk_errors
 from edgeexport.errors import SamplesError
+from edgeexport.interface import fitted, for_source, quantize
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
+from edgeexport.pipeline.packaging import check_memory, pack_extras
 from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
 from edgeexport.runtime_names import module_of
 from edgeexport.samples import CheckedFeeds, Samples, check_count, feeds, open_samples
+from edgeexport.settings import STATIC, Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
@@ -70,9 +73,9 @@ class Request:
     use_cache: bool = True
 
 
-def baseline_key(format_name: str, fingerprint: str) -> dict[str, Any]:
-    """What the float32 artifact of a source is kept by."""
-    return {"format": format_name, "source": fingerprint}
+def baseline_key(format_name: str, fingerprint: str, interface: Interface) -> dict[str, Any]:
+    """What the float32 artifact of a source is kept by: targets that agree in this share one conversion."""
+    return {"format": format_name, "source": fingerprint, "interface": msgspec.to_builtins(interface)}
 
 
 class Export:
@@ -108,19 +111,31 @@ class Export:
         with readable_disk_errors(self.output):
             artifact = self.artifact
             self._check_labels(artifact.signature.outputs[0].shape[-1])
+            check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
             samples, origin = self._golden_set()
             with written_whole(self.output) as folder:
-                shutil.copyfile(artifact.path, folder / self.format.file_name())
+                shutil.copyfile(artifact.path, folder / self.format.file_name)
                 for name in self.preprocess.assets:
                     if self.source.assets is not None:
                         shutil.copyfile(self.source.assets / name, folder / name)
                 count = self._write_golden(folder / GOLDEN, samples)
                 reference = self._copy_reference(folder)
-                bundle = write_manifest(folder, self._manifest(Golden(samples=count, origin=origin), reference))
+                notes = pack_extras(self.target.packaging, folder, artifact, self.source.name, self.progress)
+                golden = Golden(samples=count, origin=origin)
+                bundle = write_manifest(folder, self._manifest(golden, reference, (*artifact.notes, *notes)))
             return Bundle(self.output, bundle.manifest)
 
     @cached_property
     def preprocess(self) -> Any:
+        """The bundle's preprocessing: it gives what the artifact takes."""
+        return fitted(self._bound, self.baseline.signature, self._interface)
+
+    @property
+    def _interface(self) -> Interface:
+        return self.recipe.settings.interface
+
+    @cached_property
+    def _bound(self) -> Any:
         """The source's preprocessing, bound to the columns of the sets that were given."""
         spec = self.source.preprocess
         samples = self.calibration or self.evaluation
@@ -133,18 +148,18 @@ class Export:
         """The preprocessing and the contents of its files, which need not be those of the source."""
         files = {}
         if self.source.assets is not None:
-            files = {name: file_digest(self.source.assets / name) for name in self.preprocess.assets}
-        return {"spec": msgspec.to_builtins(self.preprocess), "files": files}
+            files = {name: file_digest(self.source.assets / name) for name in self._bound.assets}
+        return {"spec": msgspec.to_builtins(self._bound), "files": files}
 
     @cached_property
     def baseline(self) -> Artifact:
         """The float32 artifact, and what is known of the source once it was converted."""
-        key = baseline_key(self.target.format, self.fingerprint)
+        key = baseline_key(self.target.format, self.fingerprint, self._interface)
 
         def fill(folder: Path) -> None:
             with self.progress.stage(f"exporting {self.source.name} to float32 {self.target.format}"):
-                path = folder / self.format.file_name()
-                artifact = self.format.baseline(self.source, path)
+                path = folder / self.format.file_name
+                artifact = self.format.baseline(self.source, self._interface, path)
                 _write_meta(folder, artifact, self.source.float32_bytes)
 
         return _read_meta(self.cache.make("float32", key, fill))
@@ -162,7 +177,7 @@ class Export:
 
         def fill(folder: Path) -> None:
             baseline = self.baseline
-            path = folder / self.format.file_name()
+            path = folder / self.format.file_name
             feeds = self._calibration_feeds(baseline.signature)
             precision = self.recipe.settings.precision
             with self.progress.stage(f"quantizing to {precision}" if precision != "fp32" else "copying"):
@@ -199,16 +214,23 @@ class Export:
             writer = tensors.Writer(str(folder))
             with self.progress.stage(f"running float32 {self.source.name} on {title}", count) as stage:
                 for arrays in stage.follow(inputs):
-                    writer.add(self.source.reference(arrays))
+                    writer.add(self.source.reference(for_source(arrays, self.source.signature, self._interface)))
             writer.close()
 
-        complete = {"source": self.fingerprint, "count": count, "preprocess": self._preprocess_key, **key}
+        complete = {
+            "source": self.fingerprint,
+            "count": count,
+            "preprocess": self._preprocess_key,
+            "fitted": msgspec.to_builtins(self.preprocess),
+            **key,
+        }
         return self.cache.make("references", complete, fill)
 
     def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        """Samples as real numbers, as the artifact takes them but for integers that stand for such."""
         import itertools
 
-        encoded = feeds(samples, self.preprocess, self.artifact.signature, self.source.assets)
+        encoded = feeds(samples, self.preprocess, self.artifact.signature.real(), self.source.assets)
         return itertools.islice(encoded, count)
 
     def _calibration_feeds(self, signature: Signature) -> Feeds | None:
@@ -239,13 +261,15 @@ class Export:
                     f"{self.source.name} takes {self.source.preprocess.accepts}; {samples.path} is {samples.what}",
                     "Give samples of the model's kind.",
                 )
-        if self.calibration is None and self.recipe.settings.precision == "w8a8":
+        precision = self.recipe.settings.precision
+        if self.calibration is None and precision in STATIC:
+            others = [name for name in ("w8a8-dynamic", "w8", "fp32") if name in self.target.precisions]
             raise SamplesError(
-                "static precision w8a8 needs calibration samples, and none were given",
-                "Give --calibration FILE, or choose --precision w8a8-dynamic.",
+                f"static precision {precision} needs calibration samples, and none were given",
+                "Give --calibration FILE" + (f", or choose --precision {others[0]}." if others else "."),
             )
         least = self.recipe.settings.calibration.minimum_samples
-        if self.calibration is not None and self.recipe.settings.precision in {"w8a8", "w8a8-dynamic"}:
+        if self.calibration is not None and precision in {*STATIC, "w8a8-dynamic"}:
             check_count(self.calibration, len(self.calibration), least)
         labelled = self.source.task != "classification" or self.evaluation is None or self.evaluation.labelled
         if not labelled and self.evaluation is not None:
@@ -285,7 +309,7 @@ class Export:
 
         count = self.recipe.settings.golden_samples
         if samples is None:
-            signature = self.artifact.signature
+            signature = self.artifact.signature.real()
             inputs = synthetic_inputs(signature, self.preprocess, count)
             key = {"samples": "synthetic", "signature": signature.to_dict()}
             references = self._outputs(inputs, count, "synthetic inputs", key)
@@ -293,7 +317,8 @@ class Export:
             inputs = [arrays for _, arrays in self._feeds(samples, count)]
             references = self.references(samples, None if samples is self.evaluation else count)
         outputs = itertools.islice(tensors.Reader(str(references)), count)
-        for name, items in (("inputs", inputs), ("outputs", outputs)):
+        given = [quantize(arrays, self.artifact.signature) for arrays in inputs]
+        for name, items in (("inputs", given), ("outputs", outputs)):
             writer = tensors.Writer(str(folder / name))
             for item in items:
                 writer.add(item)
@@ -311,9 +336,9 @@ class Export:
         shutil.copytree(outputs, folder / place)
         return Reference(digest=self.evaluation.digest(), samples=len(self.evaluation), folder=place)
 
-    def _manifest(self, golden: Golden, reference: Reference | None) -> Manifest:
+    def _manifest(self, golden: Golden, reference: Reference | None, notes: tuple[str, ...]) -> Manifest:
         return Manifest(
-            artifact=self.format.file_name(),
+            artifact=self.format.file_name,
             format=self.target.format,
             precision=self.artifact.precision,
             task=self.source.task,
@@ -330,7 +355,7 @@ class Export:
                 "fingerprint": self.fingerprint,
                 "float32_bytes": self.float32_bytes,
             },
-            notes=self.artifact.notes,
+            notes=notes,
         )
 
 

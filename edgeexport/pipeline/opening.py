@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgeexport import discover
 from edgeexport.conversion import Format
-from edgeexport.errors import BundleError, DeviceError, ModelError, RecipeError
+from edgeexport.errors import BundleError, DeviceError, ModelError, RecipeError, TargetError
 from edgeexport.job import Device
 from edgeexport.preprocess import from_dict
 from edgeexport.settings import ModelFacts
 from edgeexport.source import Source, SourceOptions
+from edgeexport.target import Estimation
 
 
 def open_source(model: str, options: SourceOptions) -> Source:
@@ -67,6 +69,20 @@ def add_facts(source: Source, facts: ModelFacts) -> None:
                 f"the preprocessing needs {name}, which is not in {source.assets or 'any folder given'}",
                 "Name its folder with --set model.assets=DIR.",
             )
+
+
+def open_estimator(estimation: Estimation) -> Any:
+    """The cost model of a target.
+
+    Raises:
+        TargetError: there is none of that name.
+        MissingRequirement: it is not installed.
+    """
+    module = discover.load("edgeexport.estimators", estimation.tool)
+    if module is None:
+        known = ", ".join(discover.names("edgeexport.estimators"))
+        raise TargetError(f"there is no cost model '{estimation.tool}'", f"Known: {known}.")
+    return module.open_estimator(estimation.options)
 
 
 def open_device(name: str) -> Device:

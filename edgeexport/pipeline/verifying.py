@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,18 +14,21 @@ import numpy as np
 
 from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
 from edgeexport.cache import Cache
+from edgeexport.conversion import Format
 from edgeexport.disk import readable_disk_errors, write_whole
-from edgeexport.errors import BundleError, SamplesError
+from edgeexport.errors import BundleError, RunFailed, SamplesError
+from edgeexport.interface import check_same_scales, quantize
 from edgeexport.job import RUNTIMES_FOLDER
-from edgeexport.pipeline.opening import open_device, open_format
+from edgeexport.pipeline.opening import open_device, open_estimator, open_format
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress
 from edgeexport.report import html
 from edgeexport.results import Check, Report, Run, Size, overall
+from edgeexport.runtime_names import module_of
 from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
-from edgeexport.target import Target
+from edgeexport.target import Estimation, Target
 from edgeexport.verify import budget, size
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
 from edgeexport.versions import older
@@ -60,6 +64,18 @@ class Verification:
         self._devices = [open_device(name) for name in devices]
         self._progress = progress
 
+    def require(self, target: Target) -> None:
+        """Refuse what a verification for ``target`` would find missing, before a long export.
+
+        Raises:
+            MissingRequirement: a device lacks a runtime, or this machine the cost model.
+            TargetError: there is no such cost model.
+        """
+        for device, need in itertools.product(self._devices, target.runtimes):
+            device.check(module_of(need.name))
+        if target.estimation is not None:
+            open_estimator(target.estimation)
+
     def cached(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path, cache: Cache) -> Report:
         """As :meth:`run`, or the report of an earlier run of the same bytes on the same devices and samples.
 
@@ -86,7 +102,12 @@ class Verification:
 
     def run(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None) -> Report:
         """Verify and write ``report.json`` and ``report.html`` into the bundle."""
-        target, settings = _rules(bundle)
+        target, settings = rules(bundle)
+        self.require(target)
+        opened = open_format(target.format)
+        stored, _ = opened.inspect(bundle.model_path)
+        check_same_scales(bundle.signature, stored, str(bundle.path))
+        checks = list(_compatibility(opened, bundle, target))
         runs: list[Run] = []
         predictions = []
         try:
@@ -98,8 +119,11 @@ class Verification:
         finally:
             for device in self._devices:
                 device.close()
+        if target.estimation is not None:
+            runs.append(_estimate(target.estimation, bundle, target))
+            predictions.append([])
         sizes = measure_size(bundle)
-        checks = list(budget.size_checks(sizes, settings.limits))
+        checks += budget.size_checks(sizes, settings.limits)
         for run in runs:
             checks += self._judge(run, target, settings, evaluation, bundle)
         checks += _between_devices(runs, predictions, settings, bundle)
@@ -138,7 +162,7 @@ class Verification:
         if isinstance(preprocess, TokenizerPreprocess):
             shapes = {spec.name: spec.shape for spec in signature.inputs}
             length = min(settings.timing.length, preprocess.max_length)
-            example = example_of_length(example, shapes, length)
+            example = example_of_length(example, shapes, length, signature.lengths)
         return Plan(
             bundle=bundle,
             cases=cases,
@@ -146,7 +170,7 @@ class Verification:
             over=over,
             timing=settings.timing,
             example=example,
-            float32=float32 if bundle.manifest.precision != "fp32" else None,
+            float32=float32 if bundle.manifest.precision != "fp32" and settings.timing.pairs else None,
         )
 
     def _judge(
@@ -158,7 +182,7 @@ class Verification:
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
         missing_latency = ""
-        if run.evidence == "measured" and bundle.manifest.precision != "fp32":
+        if run.evidence == "measured" and bundle.manifest.precision != "fp32" and settings.timing.pairs:
             missing_latency = "the float32 model is not here; name it with --float32, or export again"
         yield from budget.run_checks(
             run,
@@ -167,8 +191,8 @@ class Verification:
             missing_latency=missing_latency,
             machine=target.machine,
         )
-        need = next(need for need in target.runtimes if need.name == run.runtime)
-        if run.error is None and older(run.runtime_version, need.minimum):
+        need = next((need for need in target.runtimes if need.name == run.runtime), None)
+        if need is not None and run.error is None and older(run.runtime_version, need.minimum):
             yield Check(
                 name="run",
                 measured=None,
@@ -190,7 +214,49 @@ def measure_size(bundle: Bundle) -> Size:
     )
 
 
-def _rules(bundle: Bundle) -> tuple[Target, Settings]:
+def _compatibility(opened: Format, bundle: Bundle, target: Target) -> Iterator[Check]:
+    """What is known of the artifact's operators before it runs, for the lowest version of each runtime."""
+    for need in target.runtimes:
+        gaps = list(opened.gaps(bundle.model_path, need.name, need.minimum))
+        yield Check(
+            name="compatibility",
+            measured=float(len(gaps)),
+            limit=0.0,
+            unit="operators",
+            verdict="fail" if gaps else "pass",
+            where=f"{need.name} {need.minimum}",
+            note="; ".join(f"{gap.operator} at {gap.where}: {gap.what}" for gap in gaps),
+        )
+
+
+def _estimate(estimation: Estimation, bundle: Bundle, target: Target) -> Run:
+    """What the target's cost model says of the bundle's model."""
+    estimator = open_estimator(estimation)
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgeexport-estimate-") as folder:
+            estimate = estimator.estimate(bundle.model_path, Path(folder))
+    except RunFailed as failure:
+        return Run(
+            runtime=estimation.tool,
+            runtime_version="",
+            device=estimation.options.get("accelerator", ""),
+            machine=target.machine,
+            cpu="",
+            evidence="estimated",
+            error=f"{failure.what}\n{failure.log}".strip(),
+        )
+    return Run(
+        runtime=estimate.tool,
+        runtime_version=estimate.tool_version,
+        device=estimate.accelerator,
+        machine=target.machine,
+        cpu=estimate.accelerator,
+        evidence="estimated",
+        estimate=estimate,
+    )
+
+
+def rules(bundle: Bundle) -> tuple[Target, Settings]:
     """The target and the settings that the manifest carries."""
     manifest = bundle.manifest
     try:
@@ -234,13 +300,14 @@ def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path |
         raise SamplesError(
             f"the evaluation set {samples.path} has samples without a label", "Give every sample a 'label'."
         )
-    encoded = feeds(samples, from_dict(bundle.manifest.preprocess), bundle.signature, bundle.path)
+    signature = bundle.signature
+    encoded = feeds(samples, from_dict(bundle.manifest.preprocess), signature.real(), bundle.path)
     outputs = itertools.repeat(None) if references is None else _read_tensors(references)
     if isinstance(outputs, tensors.Reader) and len(outputs) != len(samples):
         raise BundleError(f"{references} has {len(outputs)} outputs for {len(samples)} samples", "Export it again.")
     pairs = zip(encoded, outputs, strict=False)
     for (sample, inputs), reference in itertools.islice(pairs, evaluation.limit):
-        yield Case(sample, inputs, reference, scored)
+        yield Case(sample, quantize(inputs, signature), reference, scored)
 
 
 def _between_devices(
@@ -250,17 +317,21 @@ def _between_devices(
     if bundle.manifest.task != "classification":
         return
     for run, later in zip(runs[1:], predictions[1:], strict=True):
-        if run.error is None and runs[0].error is None:
+        if run.error is None and runs[0].error is None and run.estimate is None:
             unlike, count = agreement(predictions[0], later)
             yield budget.judge(
                 "agreement_between_devices",
                 1 - unlike / count,
                 settings.limits.agreement,
                 "share",
-                f"{run.device} and {runs[0].device}",
+                f"{_place(run)} and {_place(runs[0])}",
                 at_least=True,
                 note=f"{unlike} of {count} unlike",
             )
+
+
+def _place(run: Run) -> str:
+    return f"{run.runtime} on {run.device}"
 
 
 def _notes(bundle: Bundle, evaluation: Evaluation | None) -> Iterator[str]:

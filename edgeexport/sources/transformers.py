@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeexport.artifact import file_digest
 from edgeexport.errors import ConversionError, ModelError
 from edgeexport.preprocess import ArraysPreprocess, ImagePreprocess, Preprocess, tokenizer_from_folder
+from edgeexport.quiet import native_output
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source, SourceOptions, Task, TorchReference, float32_bytes
 
@@ -176,7 +177,8 @@ class TransformersSource(Source):
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
-        loader = getattr(transformers, self._kind.loader)
+        with native_output():  # quantization libraries that it imports where they are installed warn of each other
+            loader = getattr(transformers, self._kind.loader)
         try:
             model, loading = loader.from_pretrained(
                 self._folder,

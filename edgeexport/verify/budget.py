@@ -71,3 +71,12 @@ def run_checks(
         yield judge("latency_ratio", None, limits.latency_ratio, "ratio", where, note=note)
     if run.peak_memory_bytes is not None:
         yield judge("peak_memory", run.peak_memory_bytes, limits.peak_memory, "bytes", where)
+    if run.arena_bytes is not None:
+        yield judge("peak_memory_arena", run.arena_bytes, limits.arena_bytes, "bytes", where)
+    if run.estimate is not None:
+        note = f"estimated by {run.estimate.tool}"
+        whole: int | None = run.estimate.sram_bytes
+        if run.estimate.npu_share < 1:
+            left = ", ".join(run.estimate.cpu_ops)
+            whole, note = None, f"{run.estimate.tool} leaves operators to the CPU, and out of its figures: {left}"
+        yield judge("peak_memory_sram", whole, limits.sram_bytes, "bytes", where, note=note)

@@ -15,6 +15,7 @@ import numpy as np
 from edgeexport.artifact import Bundle
 from edgeexport.disk import readable_disk_errors, temporary_folder
 from edgeexport.errors import RunFailed
+from edgeexport.interface import dequantize
 from edgeexport.job import Device, Job, JobResult
 from edgeexport.progress import Progress, Stage
 from edgeexport.results import Accuracy, Latency, Parity, Run
@@ -101,6 +102,7 @@ def verify_on(device: Device, runtime: str, plan: Plan, progress: Progress) -> t
     last = outcome.last
     run = _with(run, parity=outcome.parity, accuracy=outcome.accuracy, latency_ms=latency)
     run = _with(run, runtime_version=last.version, machine=last.machine, peak_memory_bytes=outcome.peak)
+    run = _with(run, delegate=last.delegate, arena_bytes=last.arena_bytes)
     return run, outcome.firsts
 
 
@@ -114,7 +116,7 @@ class _Outcome:
 
 
 def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
-    manifest = plan.bundle.manifest
+    manifest, signature = plan.bundle.manifest, plan.bundle.signature
     parity = ParityMeter(classes=manifest.task == "classification")
     meter = METERS[manifest.task](manifest.labels)
     peaks: list[int] = []
@@ -133,7 +135,8 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
             result = device.run(job, folder, lambda count, base=done: stage.at(base + count))  # type: ignore[misc]
             if result.samples != len(cases):
                 raise RunFailed(f"the runner answered {result.samples} samples for {len(cases)}")
-            for case, outputs in zip(cases, result.outputs, strict=True):
+            for case, answered in zip(cases, result.outputs, strict=True):
+                outputs = dequantize(answered, signature)
                 if case.reference is not None:
                     _check_outputs(case.sample.name, case.reference, outputs)
                     parity.add(case.reference, outputs)
@@ -198,20 +201,28 @@ def _jobs(cases: Iterable[Case]) -> Iterator[list[Case]]:
         yield pending
 
 
-def example_of_length(inputs: Arrays, axes: Mapping[str, tuple[int | str, ...]], length: int) -> dict[str, np.ndarray]:
+def example_of_length(
+    inputs: Arrays,
+    axes: Mapping[str, tuple[int | str, ...]],
+    length: int,
+    lengths: Mapping[str, tuple[int, ...]],
+) -> dict[str, np.ndarray]:
     """Inputs of one sample, repeated or cut to ``length`` along every dynamic axis but the batch.
 
     Args:
         inputs: one sample, with a leading batch axis of 1.
         axes: the shape of each input in the signature.
         length: the wanted length.
+        lengths: the only ones that a dimension takes; the smallest that holds ``length`` is taken, or the largest.
     """
     resized = {}
     for name, array in inputs.items():
         taken = array
         for axis, dimension in enumerate(axes[name][1:], 1):
             if isinstance(dimension, str):
-                index = np.resize(np.arange(array.shape[axis]), length)
+                allowed = lengths.get(dimension, (length,))
+                taken_length = min((other for other in allowed if other >= length), default=max(allowed))
+                index = np.resize(np.arange(array.shape[axis]), taken_length)
                 taken = np.take(taken, index, axis=axis)
         resized[name] = np.ascontiguousarray(taken)
     return resized

@@ -328,7 +328,7 @@ def test_targets_are_paths_too(export, board):
 def test_opening(linear, tiny_bert):
     assert open_source(linear.model, SourceOptions()).name == "linear"
     assert open_source(tiny_bert.model, SourceOptions()).labels == ("bad", "good")
-    assert open_format("onnx").file_name() == "model.onnx"
+    assert open_format("onnx").file_name == "model.onnx"
     with pytest.raises(ModelError, match="there is no format 'tflite9'"):
         open_format("tflite9")
 

@@ -12,6 +12,7 @@ from edgeexport.job import DeviceInfo, JobResult
 from edgeexport.progress import Progress
 from edgeexport.samples import Sample
 from edgeexport.settings import Timing
+from edgeexport.signature import Signature, TensorSpec
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
 
 ABOUT = DeviceInfo("fake", "riscv64", "a cpu", "measured", timed=True)
@@ -45,7 +46,9 @@ class Fake:
 
 def plan(cases, float32=None, task="classification", labels=("a", "b", "c")):
     bundle = SimpleNamespace(
-        model_path=Path("model.onnx"), manifest=SimpleNamespace(task=task, labels=labels, precision="w8")
+        model_path=Path("model.onnx"),
+        manifest=SimpleNamespace(task=task, labels=labels, precision="w8"),
+        signature=Signature((TensorSpec("x", "float32", (1, 3)),), (TensorSpec("y", "float32", (1, 3)),)),
     )
     cases = list(cases)
     return Plan(
@@ -187,7 +190,7 @@ def test_progress_counts_over_all_jobs():
 @pytest.mark.parametrize(("length", "expected"), [(2, [1, 2]), (3, [1, 2, 3]), (7, [1, 2, 3, 1, 2, 3, 1])])
 def test_an_example_of_a_length(length, expected):
     inputs = {"ids": np.array([[1, 2, 3]]), "fixed": np.array([[5, 6]])}
-    resized = example_of_length(inputs, {"ids": ("batch", "sequence"), "fixed": ("batch", 2)}, length)
+    resized = example_of_length(inputs, {"ids": ("batch", "sequence"), "fixed": ("batch", 2)}, length, {})
     assert resized["ids"].tolist() == [expected]
     assert resized["fixed"].tolist() == [[5, 6]]
     assert resized["ids"].dtype == inputs["ids"].dtype

@@ -8,20 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.artifact import Artifact
-from edgeexport.conversion import Feeds, TensorBytes
+from edgeexport.conversion import Feeds, Gap, TensorBytes
 from edgeexport.errors import ConversionError, EdgeExportError, RecipeError
-from edgeexport.settings import Settings
+from edgeexport.settings import Interface, Settings
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
 
 _LEAST_OPSET = 13  # per-channel QuantizeLinear
+_ELSEWHERE = {
+    "hybrid_per_channel": True,
+    "embedding_bits": None,
+    "minimum_snr": 0.0,
+    "fallback": "w8a8-dynamic",
+    "io_type": "float32",
+}
+"""Rules of other formats, with the value that leaves them off."""
 
 
 class OnnxFormat:
     """See :class:`edgeexport.conversion.Format`."""
 
-    def baseline(self, source: Source, path: Path) -> Artifact:
+    file_name = "model.onnx"
+
+    def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""
+        if interface != Interface():
+            raise RecipeError(
+                "ONNX keeps the model's own layout and dynamic shapes: 'interface' is for formats that fix them",
+                "Leave interface.lengths and interface.channels_last out.",
+            )
         source.write_onnx(path)
         signature, _ = self.inspect(path)
         return Artifact("onnx", path, "fp32", _with_known_lengths(signature, source.signature))
@@ -54,9 +69,10 @@ class OnnxFormat:
         model = load_onnx(path)
         return read_signature(model), stored_tensors(model)
 
-    def file_name(self) -> str:
-        """The artifact's name in a bundle."""
-        return "model.onnx"
+    def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
+        """None: ONNX Runtime refuses to load what it lacks."""
+        del path, runtime, version
+        return ()
 
 
 def open_format() -> OnnxFormat:
@@ -79,7 +95,14 @@ def _with_known_lengths(written: Signature, known: Signature) -> Signature:
 
 
 def _check_overrides(settings: Settings) -> None:
-    """Only ``w8a8`` and ``w8a8-dynamic`` mix integer activations into a graph."""
+    """Only ``w8a8`` and ``w8a8-dynamic`` mix integer activations into a graph, and some rules are other formats'."""
+    for rule, off in _ELSEWHERE.items():
+        if getattr(settings.quantization, rule) != off:
+            raise RecipeError(f"the format onnx has no quantization.{rule}", "Leave it out.")
+    if settings.quantization.block_size == 0:
+        raise RecipeError("ONNX's weights in blocks need quantization.block_size 16, 32, 64 or 128", "Choose one.")
+    if settings.precision == "w8a16" or any(override.precision == "w8" for override in settings.overrides):
+        raise RecipeError("the format onnx has no w8a16, and mixes no w8 into other precisions", "Choose w8a8.")
     if settings.precision in {"w8a8", "w8a8-dynamic"}:
         return
     for override in settings.overrides:

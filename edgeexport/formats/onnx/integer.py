@@ -13,8 +13,9 @@ import numpy as np
 from edgeexport.errors import RecipeError
 from edgeexport.formats.onnx.bias import BiasCorrection
 from edgeexport.formats.onnx.graph import FLOAT, LAYER_INPUTS, Graph, attribute, copy_model
-from edgeexport.formats.onnx.ranges import find_ranges, spanning_zero
+from edgeexport.formats.onnx.ranges import find_ranges
 from edgeexport.formats.onnx.shapes import inferred_values, note_shapes
+from edgeexport.ranges import spanning_zero
 from edgeexport.settings import Override, Quantization, Settings
 
 if TYPE_CHECKING:

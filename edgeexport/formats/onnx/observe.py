@@ -7,7 +7,6 @@ runtime for each sample; histograms need the values themselves, one sample at a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,36 +15,9 @@ from onnx import helper
 
 from edgeexport.errors import ConversionError
 from edgeexport.formats.onnx.graph import FLOAT, copy_model
+from edgeexport.ranges import Histogram, Range
 
 Feed = Mapping[str, np.ndarray]
-
-
-@dataclass
-class Range:
-    """What is known of one activation after all samples.
-
-    Attributes:
-        low, high: smallest and largest value.
-        squares: sum of squared values; NaN as soon as one value is, which comparisons with the extremes pass over.
-    """
-
-    low: float = np.inf
-    high: float = -np.inf
-    squares: float = 0.0
-
-
-@dataclass
-class Histogram:
-    """Counts of values in equal bins over [low, high]."""
-
-    low: float
-    high: float
-    counts: np.ndarray = field(repr=False)
-
-    @property
-    def edges(self) -> np.ndarray:
-        """Bin edges, one more than there are counts."""
-        return np.linspace(self.low, self.high, len(self.counts) + 1)
 
 
 def observe_ranges(model: Any, names: Sequence[str], feeds: Iterable[Feed]) -> dict[str, Range]:
@@ -119,9 +91,7 @@ def observe_histograms(
     histograms = {name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()}
     for values in _run(probed, list(ranges), feeds):
         for histogram, value in zip(histograms.values(), values, strict=True):
-            width = (histogram.high - histogram.low) or 1.0
-            positions = ((value.ravel() - histogram.low) * (bins / width)).astype(np.int64)
-            histogram.counts += np.bincount(np.minimum(positions, bins - 1), minlength=bins)
+            histogram.add(value)
     return histograms
 
 

@@ -12,7 +12,7 @@ from edgeexport.artifact import Artifact
 from edgeexport.errors import ConversionError, ModelError, RecipeError
 from edgeexport.formats.onnx import OnnxFormat, open_format
 from edgeexport.onnx_file import read_signature
-from edgeexport.settings import Override
+from edgeexport.settings import Interface, Override
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.sources.onnx import OnnxSource
 
@@ -23,13 +23,13 @@ def opset(model):
 
 def test_the_module_opens_its_format():
     assert isinstance(open_format(), OnnxFormat)
-    assert open_format().file_name() == "model.onnx"
+    assert open_format().file_name == "model.onnx"
 
 
 def test_a_baseline_is_the_source_with_its_signature(chain, tmp_path, run, chain_samples):
     onnx.save(chain(), str(tmp_path / "given.onnx"))
     source = OnnxSource(tmp_path / "given.onnx")
-    artifact = OnnxFormat().baseline(source, tmp_path / "model.onnx")
+    artifact = OnnxFormat().baseline(source, Interface(), tmp_path / "model.onnx")
     assert (artifact.format, artifact.precision, artifact.signature) == ("onnx", "fp32", source.signature)
     written = onnx.load(str(artifact.path))
     expected = source.reference(chain_samples[0])["y"]
@@ -48,7 +48,7 @@ def test_lengths_that_the_file_leaves_open_come_from_the_source(chain, tmp_path)
         def write_onnx(self, path: Path) -> None:
             onnx.save(model, str(path))
 
-    artifact = OnnxFormat().baseline(Known(tmp_path / "none.onnx"), tmp_path / "model.onnx")
+    artifact = OnnxFormat().baseline(Known(tmp_path / "none.onnx"), Interface(), tmp_path / "model.onnx")
     assert artifact.signature.outputs[0].shape == ("n", 4, 8)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from edgeexport.errors import ConversionError
 from edgeexport.formats.onnx.observe import (
-    Histogram,
     observe_channel_means,
     observe_channels,
     observe_histograms,
     observe_ranges,
 )
+from edgeexport.ranges import Histogram
 
 NAMES = ["x", "a", "b", "y"]
 

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from edgeexport.formats.onnx.observe import Histogram
-from edgeexport.formats.onnx.ranges import (
-    find_ranges,
-    least_error_range,
-    percentile_range,
-    spanning_zero,
-)
+from edgeexport.formats.onnx.ranges import find_ranges
+from edgeexport.ranges import Histogram, least_error_range, percentile_range, spanning_zero
 from edgeexport.settings import Calibration
 
 

@@ -1,0 +1,178 @@
+"""From a torch module to float32 TFLite, by litert-torch: fixed shapes, one signature for each length."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeexport.errors import ConversionError, MissingRequirement, ModelError, RecipeError
+from edgeexport.formats.tflite.compact import share_quantization
+from edgeexport.formats.tflite.flatbuffer import read_model, signatures, write_model
+from edgeexport.formats.tflite.names import shorten
+from edgeexport.interface import is_image
+from edgeexport.preprocess import ImagePreprocess
+from edgeexport.quiet import native_output
+from edgeexport.settings import Interface
+from edgeexport.signature import Signature, TensorSpec
+from edgeexport.source import Source
+
+if TYPE_CHECKING:
+    import torch
+
+Lengths = Mapping[str, int]
+_NARROWED = {"int64": "int32", "float64": "float32"}
+_REFUSED = {"complex64", "complex128", "bfloat16"}
+
+
+def write_float32(source: Source, interface: Interface, path: Path) -> Signature:
+    """Convert ``source`` and write it to ``path``; gives the signature.
+
+    Raises:
+        MissingRequirement: litert-torch is not installed.
+        ModelError: the source is no torch model, or has a dtype that TFLite lacks.
+        RecipeError: the interface does not fit the model.
+        ConversionError: the converter failed.
+    """
+    litert_torch = import_converter()
+    fixed, dimension = _fixed_lengths(source, interface)
+    lengths = interface.lengths if dimension else (0,)
+    module = source.module()
+    images = [number for number, spec in enumerate(source.signature.inputs) if is_image(spec)]
+    if interface.channels_last and images:
+        module = litert_torch.to_channel_last_io(module, args=images).eval()
+    converter: Any = None
+    with _readable_errors(source.name), native_output(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for length in lengths:
+            known = {**fixed, **({dimension: length} if dimension else {})}
+            example = tuple(_example(spec, known, interface.channels_last) for spec in source.signature.inputs)
+            name = f"{dimension}_{length}" if dimension else "main"
+            converter = (converter or litert_torch).signature(name, module, example)
+        converter.convert().export(str(path))
+    return _finish(source, interface, path, fixed, dimension)
+
+
+def import_converter() -> Any:
+    """litert-torch, silenced.
+
+    Raises:
+        MissingRequirement: it is not installed.
+    """
+    try:
+        with native_output(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import litert_torch
+            from litert_torch import progress
+    except ImportError as error:
+        raise MissingRequirement(
+            f"converting to TFLite needs litert-torch ({error})", "pip install 'edgeexport[litert]'"
+        ) from error
+    progress.config.show_progress = False
+    return litert_torch
+
+
+def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, dimension: str | None) -> Signature:
+    """Give inputs, outputs and tensors their names, and say what the file takes."""
+    model = read_model(path)
+    expected = [spec.name for spec in source.signature.inputs]
+    outputs = [spec.name for spec in source.signature.outputs]
+    for definition in model.signatureDefs:
+        for item in definition.inputs:
+            item.name = expected[int(item.name.rpartition(b"_")[2])].encode()
+        for item in definition.outputs:
+            item.name = outputs[int(item.name.rpartition(b"_")[2])].encode()
+    missing = set(expected) - set(signatures(model)[0].inputs)
+    if missing:
+        raise ConversionError(
+            f"{source.name}: the model does not use its input '{sorted(missing)[0]}', and TFLite leaves it out",
+            "Leave it out of the module's example_inputs.",
+        )
+    shorten(model)
+    share_quantization(model)
+    write_model(model, path)
+
+    def as_converted(spec: TensorSpec, image: bool = False) -> TensorSpec:
+        shape = tuple(fixed.get(str(length), length) for length in spec.shape)
+        if image:
+            shape = (shape[0], *shape[2:], shape[1])
+        return replace(spec, dtype=_NARROWED.get(spec.dtype, spec.dtype), shape=shape)
+
+    return Signature(
+        tuple(as_converted(spec, interface.channels_last and is_image(spec)) for spec in source.signature.inputs),
+        tuple(as_converted(spec) for spec in source.signature.outputs),
+        {dimension: tuple(sorted(interface.lengths))} if dimension else {},
+    )
+
+
+def _fixed_lengths(source: Source, interface: Interface) -> tuple[dict[str, int], str | None]:
+    """A length for every dynamic dimension but one, and the name of that one: it takes ``interface.lengths``."""
+    signature = source.signature
+    fixed = {str(spec.shape[0]): 1 for spec in (*signature.inputs, *signature.outputs) if spec.shape}
+    fixed.pop("1", None)
+    for spec in signature.inputs:
+        if spec.dtype in _REFUSED:
+            raise ModelError(f"{source.name}: TFLite has no inputs of dtype {spec.dtype} ('{spec.name}')")
+        if isinstance(source.preprocess, ImagePreprocess) and is_image(spec):
+            sizes = _image_size(source.preprocess)
+            fixed.update(
+                {name: size for name, size in zip(spec.shape, (1, 3, *sizes), strict=True) if isinstance(name, str)}
+            )
+    dynamic = dict.fromkeys(name for spec in signature.inputs for name in spec.shape if isinstance(name, str))
+    free = [name for name in dynamic if name not in fixed]
+    if len(free) > 1:
+        raise RecipeError(
+            f"{source.name}: TFLite has fixed shapes, and the dimensions {', '.join(free)} are all dynamic",
+            "Leave all but one out of the module's dynamic_axes.",
+        )
+    if free and not interface.lengths:
+        raise RecipeError(
+            f"{source.name}: TFLite has fixed shapes, and no length is given for '{free[0]}'",
+            "Give the lengths to convert for, such as --set interface.lengths=[64,128].",
+        )
+    return fixed, free[0] if free else None
+
+
+def _image_size(preprocess: ImagePreprocess) -> tuple[int, int]:
+    if preprocess.crop is not None:
+        return preprocess.crop
+    if isinstance(preprocess.resize, tuple):
+        return preprocess.resize
+    raise RecipeError(
+        "TFLite has fixed shapes, and the image preprocessing gives images of any size",
+        "Give it a crop, or a resize to height and width.",
+    )
+
+
+def _example(spec: TensorSpec, lengths: Lengths, channels_last: bool) -> torch.Tensor:
+    import torch
+
+    shape = tuple(length if isinstance(length, int) else lengths[length] for length in spec.shape)
+    if channels_last and is_image(spec):
+        shape = (shape[0], *shape[2:], shape[1])
+    dtype = getattr(torch, spec.dtype)
+    return torch.ones(shape, dtype=dtype) if not dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        what = lines[0] if lines else repr(error)
+        raise ConversionError(
+            f"converting {name} to TFLite failed: {type(error).__name__}: {what}{_module_in(lines)}",
+            "Check that the module is exportable: torch.export.export(module, inputs).",
+        ) from error
+
+
+def _module_in(lines: list[str]) -> str:
+    """The module path that a converter's message mentions, for an operator it lacks."""
+    for line in lines:
+        if "nn_module_stack" in line or 'File "' in line:
+            return f" ({line[:200]})"
+    return ""

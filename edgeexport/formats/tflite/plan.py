@@ -1,0 +1,196 @@
+"""Which operator gets which precision: by the target's rules, by overrides, and by what calibration saw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from edgeexport.errors import RecipeError
+from edgeexport.formats.tflite.flatbuffer import constant, dtype_name, op_name, tensor_name
+from edgeexport.formats.tflite.observe import common_name
+from edgeexport.ranges import Range
+from edgeexport.settings import STATIC, Override, Settings
+
+# Operators with a weight, and the place of that input.
+WEIGHTS = {"FULLY_CONNECTED": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1, "EMBEDDING_LOOKUP": 1}
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        graph: its subgraph's number.
+        operator: as in the schema.
+        op: the operator's name in the schema.
+        name: its first output's.
+    """
+
+    graph: int
+    operator: Any
+    op: str
+    name: str
+
+
+class Graph:
+    """The operators of a model with what they read and write."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """Every operator, in order."""
+        return [
+            Node(
+                number,
+                operator,
+                op_name(self.model, operator),
+                tensor_name(graph.tensors[operator.outputs[0]]) if operator.outputs else f"{number}/end",
+            )
+            for number, graph in enumerate(self.model.subgraphs)
+            for operator in graph.operators
+        ]
+
+    def activations(self, node: Node) -> Iterator[str]:
+        """Names of the float tensors that an operator reads or writes and that are no constants."""
+        yield from self._names(node, [*node.operator.inputs, *node.operator.outputs])
+
+    def read(self, node: Node) -> list[str]:
+        """Those that it reads."""
+        return list(self._names(node, node.operator.inputs))
+
+    def is_layer(self, node: Node) -> bool:
+        """Whether an operator has a constant weight."""
+        place = WEIGHTS.get(node.op)
+        if place is None or len(node.operator.inputs) <= place:
+            return False
+        tensor = self.model.subgraphs[node.graph].tensors[node.operator.inputs[place]]
+        return constant(self.model, tensor) is not None
+
+    def _names(self, node: Node, indices: list[int]) -> Iterator[str]:
+        tensors = self.model.subgraphs[node.graph].tensors
+        for index in indices:
+            if index >= 0:
+                tensor = tensors[index]
+                if dtype_name(tensor.type) == "float32" and constant(self.model, tensor) is None:
+                    yield tensor_name(tensor)
+
+
+def assign(graph: Graph, settings: Settings) -> dict[str, str]:
+    """The precision of each operator that is not left float, by its name.
+
+    Raises:
+        RecipeError: an override matches no operator, or is one that the precision cannot be mixed with.
+    """
+    chosen = _by_rule(graph, settings)
+    for override in settings.overrides:
+        matched = [node for node in graph.nodes if _matches(override, node)]
+        if not matched:
+            raise RecipeError(
+                f"override {override} matches no operator of the model",
+                "Names are module paths of the source, as `edgeexport inspect BUNDLE --json` has them.",
+            )
+        if override.precision == "w8a8" and settings.precision not in STATIC:
+            raise RecipeError(
+                f"{override} contradicts precision {settings.precision}, which calibrates nothing",
+                "Choose --precision w8a8.",
+            )
+        for node in matched:
+            chosen[node.name] = override.precision
+    return {name: precision for name, precision in chosen.items() if precision != "fp32"}
+
+
+def fall_back(graph: Graph, chosen: Mapping[str, str], ranges: Mapping[str, Range], settings: Settings) -> list[str]:
+    """Names of the static layers that int8 steps represent too coarsely; see ``quantization.minimum_snr``."""
+    least = settings.quantization.minimum_snr
+    if least == 0 or settings.precision != "w8a8":
+        return []
+    return [
+        node.name
+        for node in graph.nodes
+        if chosen.get(node.name) == "w8a8"
+        and graph.is_layer(node)
+        and any(
+            ranges[common_name(name)].snr_db() < least
+            for name in graph.activations(node)
+            if common_name(name) in ranges
+        )
+    ]
+
+
+def _by_rule(graph: Graph, settings: Settings) -> dict[str, str]:
+    rules = settings.quantization
+    everything = "*" in rules.op_types
+    chosen: dict[str, str] = {}
+    for node in graph.nodes:
+        carried = node.op in rules.carried_op_types
+        if node.op == "EMBEDDING_LOOKUP":
+            wanted = everything or node.op in rules.op_types
+            if wanted:
+                chosen[node.name] = _embedding(settings)
+            continue
+        if settings.precision in STATIC:
+            wanted = everything or (node.op in rules.op_types and _weight_is_constant(graph, node, settings))
+            wanted = wanted and not _is_stem(graph, node, chosen, settings)
+            if carried and not everything:
+                wanted = _reads_integers(graph, node, chosen)
+        else:
+            wanted = (everything or node.op in rules.op_types) and graph.is_layer(node)
+        if wanted:
+            chosen[node.name] = _layer(settings, node)
+    return chosen
+
+
+def _weight_is_constant(graph: Graph, node: Node, settings: Settings) -> bool:
+    return graph.is_layer(node) or not settings.quantization.constant_weights_only or node.op not in WEIGHTS
+
+
+def _is_stem(graph: Graph, node: Node, chosen: Mapping[str, str], settings: Settings) -> bool:
+    """Whether a convolution belongs to a network's float stem; see ``quantization.least_channels``."""
+    least = settings.quantization.least_channels
+    if least == 1 or node.op not in {"CONV_2D", "DEPTHWISE_CONV_2D"} or not graph.is_layer(node):
+        return False
+    weight = graph.model.subgraphs[node.graph].tensors[node.operator.inputs[WEIGHTS[node.op]]]
+    if int(weight.shape[-1]) < least:
+        return True
+    producer = next((other for other in graph.nodes if other.name == next(iter(graph.read(node)), "")), None)
+    behind = producer is not None and producer.op in _CONVOLUTIONS and producer.name not in chosen
+    return node.op == "DEPTHWISE_CONV_2D" and behind
+
+
+def _layer(settings: Settings, node: Node) -> str:
+    """A layer's precision; convolutions keep float activations where the layer's would be found while running.
+
+    Kernels that find them so are slower than float ones for convolutions.
+    """
+    if settings.precision == "w8a8-dynamic" and node.op in _CONVOLUTIONS:
+        return "w8"
+    if settings.precision == "w4" and node.op in _CONVOLUTIONS:
+        return "w8"
+    return settings.precision
+
+
+def _embedding(settings: Settings) -> str:
+    """A table's precision: ``embedding_bits``, or that of the weights."""
+    bits = settings.quantization.embedding_bits
+    if bits is None:
+        bits = 4 if settings.precision == "w4" else 8
+    return "fp16" if settings.precision == "fp16" else f"embedding-{bits}"
+
+
+def _reads_integers(graph: Graph, node: Node, chosen: Mapping[str, str]) -> bool:
+    """Whether every activation that an operator reads leaves a static one."""
+    statics = {name for name, precision in chosen.items() if precision in STATIC}
+    read = graph.read(node)
+    return bool(read) and all(name in statics for name in read)
+
+
+def _matches(override: Override, node: Node) -> bool:
+    by_type = override.op_type is None or override.op_type == node.op
+    by_name = override.name is None or re.search(override.name, common_name(node.name)) is not None
+    return by_type and by_name and (override.op_type is not None or override.name is not None)
