@@ -17,21 +17,33 @@ class Needs:
     """What a runtime's module imports: its ``NEEDS``.
 
     Attributes:
-        package: the name it imports.
+        imports: the module it imports.
         distribution: the package's name for pip.
         extra: of edgeexport, that installs it; empty where edgeexport always does.
         version: the only one that will do; such a runtime gets an environment of its own. Empty where the one in the
             running environment counts.
         numpy: the numpy it needs, as pip names it.
         newest_python: the last Python with wheels of that version, such as ``3.11``; empty where the newest has.
+        boards: the ARM Linux architectures that it has wheels for, by Debian's names.
     """
 
-    package: str
+    imports: str
     distribution: str
     extra: str = ""
     version: str = ""
     numpy: str = "numpy"
     newest_python: str = ""
+    boards: tuple[str, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """The package that it imports."""
+        return self.imports.partition(".")[0]
+
+    @property
+    def installation(self) -> str:
+        """The command that installs it where it needs no environment of its own."""
+        return f"pip install 'edgeexport[{self.extra}]'" if self.extra else "pip install edgeexport"
 
 
 @cache

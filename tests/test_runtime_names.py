@@ -47,7 +47,12 @@ def test_names_go_both_ways(runtime, module):
 
 
 def test_what_a_runtime_needs():
-    assert needs_of("litert") == Needs("ai_edge_litert", "ai-edge-litert", extra="litert")
+    assert needs_of("litert") == Needs(
+        "ai_edge_litert.interpreter", "ai-edge-litert", extra="litert", boards=("arm64",)
+    )
+    assert needs_of("litert").package == "ai_edge_litert"
+    assert needs_of("litert").installation == "pip install 'edgeexport[litert]'"
+    assert needs_of("ort").installation == "pip install edgeexport"
     classic = needs_of("tflite_classic")
     assert (classic.version, classic.numpy, classic.newest_python) == ("2.14.0", "numpy<2", "3.11")
     assert needs_of("runner") is None

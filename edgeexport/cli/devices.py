@@ -42,6 +42,7 @@ def _list() -> int:
 
 def _create(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="Such as raspberry-pi-4 or local:tflite-runtime.")],
+    runtime: Annotated[str, typer.Option(help="For an emulated board: one that its target does not name.")] = "",
 ) -> int:
     from edgeexport import discover
     from edgeexport.errors import DeviceError
@@ -52,7 +53,7 @@ def _create(
     module = discover.load("edgeexport.devices", kind)
     if module is None or not hasattr(module, "create"):
         raise DeviceError(f"'{device}' is nothing that can be created", "Name a target, or local:RUNTIME.")
-    module.create(argument, typer.echo)
+    module.create(argument, typer.echo, runtime=runtime)
     return 0
 
 

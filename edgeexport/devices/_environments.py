@@ -41,8 +41,7 @@ def python_for(module: str) -> Path:
             )
         return python
     if importlib.util.find_spec(needs.package) is None:
-        extra = f"[{needs.extra}]" if needs.extra else ""
-        raise MissingRequirement(f"{runtime} is not installed here", f"pip install 'edgeexport{extra}'")
+        raise MissingRequirement(f"{runtime} is not installed here", needs.installation)
     return Path(sys.executable)
 
 
@@ -87,8 +86,7 @@ def create(runtime: str, say: Say) -> Path:
     """
     needs = needs_of(module_of(runtime))
     if needs is None or not needs.version:
-        extra = f"[{needs.extra}]" if needs is not None and needs.extra else ""
-        raise DeviceError(f"{runtime} runs in this environment", f"pip install 'edgeexport{extra}'")
+        raise DeviceError(f"{runtime} runs in this environment", needs.installation if needs is not None else None)
     folder = _folder(runtime, needs)
     if folder.is_dir():
         say(f"already there: {folder}")
@@ -122,7 +120,7 @@ def _fill(folder: Path, python: str, runtime: str, needs: Needs, say: Say) -> No
         hint="Is there a network, and does pip's package index (`pip config list`) offer these?",
     )
     say("trying it")
-    run([inside, "-c", f"import numpy, {needs.package}"], f"{runtime} cannot be imported", variables)
+    run([inside, "-c", f"import numpy, {needs.imports}"], f"{runtime} cannot be imported", variables)
 
 
 def _python(runtime: str, needs: Needs) -> str:

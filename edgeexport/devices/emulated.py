@@ -11,83 +11,63 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeexport.cache import cache_root
 from edgeexport.devices import _root
+from edgeexport.devices._building import Say
+from edgeexport.devices._processors import ARCHITECTURES, Architecture, cpu_files
 from edgeexport.errors import DeviceError, MissingRequirement
 from edgeexport.job import RUNNER, DeviceInfo, Job, JobResult, Progress, run_command, write_job
-from edgeexport.target import Emulation, load_target, shipped_targets
+from edgeexport.runtime_names import Needs, module_of, needs_of, runtime_modules, runtime_of
+from edgeexport.target import Emulation, Target, load_target, shipped_targets
 
-_LAYOUT = 1
-_CORES = 4
-
-
-@dataclass(frozen=True)
-class _Cpu:
-    """What ``/proc/cpuinfo`` prints of a core: ARM's part number, and the kernel's names of its features."""
-
-    part: str
-    features: str
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    machine: str
-    qemu: tuple[str, ...]
-    cpus: dict[str, _Cpu]
-
-
-_ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
-_ARMV8_2 = f"{_ARMV8} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
-# qemu's `max` is left out: in 7.2 it announces matrix instructions and computes garbage with them.
-_ARCHITECTURES = {
-    "arm64": _Architecture(
-        "aarch64",
-        ("qemu-aarch64-static", "qemu-aarch64"),
-        {
-            "cortex-a53": _Cpu("0xd03", _ARMV8),
-            "cortex-a72": _Cpu("0xd08", _ARMV8),
-            "cortex-a76": _Cpu("0xd0b", _ARMV8_2),
-            "neoverse-n1": _Cpu("0xd0c", _ARMV8_2),
-        },
-    ),
-}
+_LAYOUT = 2
 
 
 class EmulatedDevice:
     """Runs jobs on a target's processor under qemu.
 
     Args:
-        name: of the device, with its argument.
-        machine: what ``uname -m`` prints there.
+        argument: what the target was named by.
+        architecture: such as ``arm64``.
         emulator: how to start the interpreter.
-        folder: the root, as :mod:`edgeexport.devices._root` lays it out.
     """
 
-    def __init__(self, name: str, machine: str, emulator: _root.Emulator, folder: Path) -> None:
-        self._name = name
-        self._machine = machine
+    def __init__(self, argument: str, architecture: str, emulator: _root.Emulator) -> None:
+        self._argument = argument
+        self._architecture = architecture
         self._emulator = emulator
-        self._folder = folder
 
     def run(self, job: Job, folder: Path, progress: Progress | None = None) -> JobResult:
-        """See :class:`edgeexport.job.Device`. Peak memory is None: the runner would see that of qemu."""
+        """See :class:`edgeexport.job.Device`. Peak memory is None: the runner would see that of qemu.
+
+        Raises:
+            MissingRequirement, DeviceError: as :meth:`check`.
+        """
+        self.check(job.runtime)
         write_job(job, folder)
-        command = [*self._emulator.command(self._folder), str(RUNNER), str(folder)]
-        result = run_command(command, folder, job.timeout_s, _root.environment(self._folder), progress)
+        command = [*self._emulator.command(root_folder(self._architecture)), str(RUNNER), str(folder)]
+        variables = _root.environment(wheels_folder(self._architecture, job.runtime))
+        result = run_command(command, folder, job.timeout_s, variables, progress)
         return replace(result, peak_memory_bytes=None)
 
     def check(self, runtime: str) -> None:
         """See :class:`edgeexport.job.Device`."""
+        if not wheels_folder(self._architecture, runtime).is_dir():
+            name = runtime_of(runtime)
+            raise MissingRequirement(
+                f"the device 'emulated:{self._argument}' has no {name} yet",
+                f"edgeexport devices create emulated:{self._argument} --runtime {name}",
+            )
 
     def describe(self) -> DeviceInfo:
         """The emulated processor, and the qemu that emulates it."""
         cpu = f"{self._emulator.cpu} (qemu {_qemu_version(self._emulator.program)})"
-        return DeviceInfo(self._name, self._machine, cpu, "emulated", timed=False)
+        machine = ARCHITECTURES[self._architecture].machine
+        return DeviceInfo(f"emulated:{self._argument}", machine, cpu, "emulated", timed=False)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -98,19 +78,24 @@ def open_device(argument: str) -> EmulatedDevice:
 
     Raises:
         TargetError: there is no such target.
-        DeviceError: its processor cannot be emulated.
-        MissingRequirement: qemu or the root is missing; the hint says what provides it.
+        DeviceError: its processor cannot be emulated, or one of its runtimes does not run there.
+        MissingRequirement: qemu, the root or a runtime is missing; the hint says what provides it.
     """
-    emulation, architecture = _emulation(argument)
+    target, emulation, architecture = _emulation(argument)
     program = _qemu(architecture)
-    folder = root_folder(emulation.architecture)
-    if not folder.is_dir():
+    modules = _modules(target, emulation.architecture, "")
+    if not root_folder(emulation.architecture).is_dir():
         raise MissingRequirement(
             f"the root file system of the device 'emulated:{argument}' has not been created",
             f"edgeexport devices create emulated:{argument}",
         )
-    emulator = _root.Emulator(program, emulation.cpu)
-    return EmulatedDevice(f"emulated:{argument}", architecture.machine, emulator, folder)
+    for module in modules:
+        if not wheels_folder(emulation.architecture, module).is_dir():
+            raise MissingRequirement(
+                f"the device 'emulated:{argument}' has no {runtime_of(module)} yet",
+                f"edgeexport devices create emulated:{argument}",
+            )
+    return EmulatedDevice(argument, emulation.architecture, _root.Emulator(program, emulation.cpu))
 
 
 def list_devices() -> list[str]:
@@ -125,80 +110,116 @@ def list_devices() -> list[str]:
     return found
 
 
-def create(argument: str, report: Callable[[str], None]) -> Path:
-    """Build the root for the target ``argument``, in about a minute and 200 MB; give its folder.
+def create(argument: str, say: Say, runtime: str = "") -> Path:
+    """Build what the target ``argument`` lacks, in about a minute and 200 MB; give the root's folder.
 
-    One root serves all targets of an architecture. ``report`` gets one line a step.
+    One root serves all targets of an architecture, and keeps the wheels of each runtime apart.
+
+    Args:
+        argument: as for :func:`open_device`.
+        say: gets one line a step.
+        runtime: one to add though the target does not name it, by public name.
 
     Raises:
         TargetError, DeviceError: as :func:`open_device`.
         MissingRequirement: a program is missing, or packages or wheels could not be downloaded.
     """
-    emulation, architecture = _emulation(argument)
-    program = _qemu(architecture)
+    target, emulation, architecture = _emulation(argument)
+    emulator = _root.Emulator(_qemu(architecture), emulation.cpu)
+    modules = _modules(target, emulation.architecture, runtime)
     folder = root_folder(emulation.architecture)
-    if folder.is_dir():
-        report(f"already there: {folder}")
+    lacking = [module for module in modules if not wheels_folder(emulation.architecture, module).is_dir()]
+    if not lacking and folder.is_dir():
+        say(f"already there: {folder}")
         return folder
-    cpus = {name: cpu_files(emulation.architecture, name) for name in architecture.cpus}
-    plan = _root.Plan(emulation.architecture, architecture.machine, _requirements(), cpus)
-    _root.build(folder, plan, _root.Emulator(program, emulation.cpu), report)
-    report(f"ready: {folder}")
+    if not folder.is_dir():
+        cpus = {name: cpu_files(emulation.architecture, name) for name in architecture.cpus}
+        packages = (*_root.PACKAGES, *architecture.packages)
+        _root.build_root(folder, _root.RootPlan(emulation.architecture, packages, cpus), emulator, say)
+    for module in lacking:
+        needs = _needs(module, emulation.architecture)
+        requirements = [f"{needs.distribution}=={_version(module, needs)}"]
+        if "python3-numpy" not in architecture.packages:
+            requirements.append(needs.numpy)
+        plan = _root.WheelsPlan(architecture.machine, requirements, needs.imports)
+        _root.add_wheels(folder, wheels_folder(emulation.architecture, module).name, plan, emulator, say)
+    say(f"ready: {folder}")
     return folder
 
 
 def root_folder(architecture: str) -> Path:
-    """Where the root of an architecture is; its name changes with everything that is put in."""
-    cpus = {name: cpu_files(architecture, name) for name in _ARCHITECTURES[architecture].cpus}
-    inside = json.dumps([_LAYOUT, _root.PACKAGES, _requirements(), cpus], sort_keys=True)
+    """Where the root of an architecture is; its name changes with everything that is put in but wheels."""
+    about = ARCHITECTURES[architecture]
+    cpus = {name: cpu_files(architecture, name) for name in about.cpus}
+    inside = json.dumps([_LAYOUT, _root.PACKAGES, about.packages, cpus], sort_keys=True)
     name = f"{architecture}-{hashlib.sha256(inside.encode()).hexdigest()[:12]}"
     return cache_root().absolute() / "devices" / name
 
 
-def cpu_files(architecture: str, cpu: str) -> dict[str, str]:
-    """The files by which runtimes recognise a processor, as text by path in the root.
+def wheels_folder(architecture: str, module: str) -> Path:
+    """Where a root keeps the wheels of a runtime, in the version that a job here would use.
 
-    Without them they read this machine's: ONNX Runtime then crashes and LiteRT loses its fast kernels.
+    Raises:
+        DeviceError: the runtime does not run there.
+        MissingRequirement: it is not installed here, so that no version is set.
     """
-    description = _ARCHITECTURES[architecture].cpus[cpu]
-    core = (
-        "processor\t: {}\nBogoMIPS\t: 108.00\nFeatures\t: {}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
-        "CPU variant\t: 0x0\nCPU part\t: {}\nCPU revision\t: 3\n\n"
-    )
-    cores = f"0-{_CORES - 1}\n"
-    return {
-        "proc/cpuinfo": "".join(
-            core.format(number, description.features, description.part) for number in range(_CORES)
-        ),
-        **{f"sys/devices/system/cpu/{name}": cores for name in ("possible", "present", "online")},
-    }
+    needs = _needs(module, architecture)
+    return root_folder(architecture) / "python" / f"{runtime_of(module)}-{_version(module, needs)}"
 
 
-def _requirements() -> list[str]:
-    """The runtime in the version installed here: what differs between two devices is then the processor."""
-    return [f"onnxruntime=={version('onnxruntime')}", "numpy"]
+def _needs(module: str, architecture: str) -> Needs:
+    needs = needs_of(module)
+    if needs is None or architecture not in needs.boards:
+        found = {name: needs_of(other) for name, other in runtime_modules().items()}
+        there = [name for name, other in found.items() if other is not None and architecture in other.boards]
+        raise DeviceError(
+            f"{runtime_of(module)} does not run on emulated {architecture} boards: it has no builds for them",
+            f"There: {', '.join(there)}.",
+        )
+    return needs
 
 
-def _emulation(argument: str) -> tuple[Emulation, _Architecture]:
+def _version(module: str, needs: Needs) -> str:
+    """The version installed here: what differs between two devices is then the processor."""
+    if needs.version:
+        return needs.version
+    try:
+        return version(needs.distribution)
+    except PackageNotFoundError:
+        raise MissingRequirement(
+            f"{runtime_of(module)} is not installed here, and an emulated board runs the same version",
+            needs.installation,
+        ) from None
+
+
+def _modules(target: Target, architecture: str, runtime: str) -> list[str]:
+    """The modules of the target's runtimes and one more; all run there."""
+    names = [need.name for need in target.runtimes]
+    modules = [module_of(name) for name in dict.fromkeys([*names, *([runtime] if runtime else [])])]
+    for module in modules:
+        _needs(module, architecture)
+    return modules
+
+
+def _emulation(argument: str) -> tuple[Target, Emulation, Architecture]:
     target = load_target(argument)
     emulation = target.emulation
     if emulation is None:
         raise DeviceError(f"target '{argument}' cannot be emulated: its profile has no [emulation] table")
-    architecture = _ARCHITECTURES.get(emulation.architecture)
+    architecture = ARCHITECTURES.get(emulation.architecture)
     if architecture is None:
         raise DeviceError(
-            f"target '{argument}': {emulation.architecture} cannot be emulated",
-            f"Known: {', '.join(_ARCHITECTURES)}; ONNX Runtime has no builds for 32-bit ARM.",
+            f"target '{argument}': {emulation.architecture} cannot be emulated", f"Known: {', '.join(ARCHITECTURES)}."
         )
     if emulation.cpu not in architecture.cpus:
         raise DeviceError(
             f"target '{argument}': no description of the processor '{emulation.cpu}'",
             f"Known: {', '.join(architecture.cpus)}.",
         )
-    return emulation, architecture
+    return target, emulation, architecture
 
 
-def _qemu(architecture: _Architecture) -> str:
+def _qemu(architecture: Architecture) -> str:
     for name in architecture.qemu:
         program = shutil.which(name)
         if program is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeexport.devices import _environments
@@ -48,8 +49,16 @@ def list_devices() -> list[str]:
     return ["local"]
 
 
-create = _environments.create
-runtimes = _environments.ready
+def create(argument: str, say: Callable[[str], None], runtime: str = "") -> Path:
+    """Build the environment of the runtime ``argument``; see :func:`edgeexport.devices._environments.create`."""
+    if runtime:
+        raise DeviceError("--runtime is for emulated boards", f"edgeexport devices create local:{runtime}")
+    return _environments.create(argument, say)
+
+
+def runtimes() -> dict[str, str]:
+    """For every runtime by public name, its version here, or what provides it."""
+    return _environments.ready()
 
 
 def _cpu_name() -> str:

@@ -6,7 +6,12 @@ import tflite_model
 from ai_edge_litert.interpreter import Interpreter
 
 RUNTIME = "litert"
-NEEDS = {"package": "ai_edge_litert", "distribution": "ai-edge-litert", "extra": "litert"}
+NEEDS = {
+    "imports": "ai_edge_litert.interpreter",
+    "distribution": "ai-edge-litert",
+    "extra": "litert",
+    "boards": ("arm64",),
+}
 
 
 def load(path, threads):

@@ -7,7 +7,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imp
 import onnxruntime
 
 RUNTIME = "onnxruntime"
-NEEDS = {"package": "onnxruntime", "distribution": "onnxruntime"}
+NEEDS = {"imports": "onnxruntime", "distribution": "onnxruntime", "boards": ("arm64",)}
 
 
 class Model:

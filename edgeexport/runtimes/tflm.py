@@ -9,7 +9,7 @@ import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 RUNTIME = "tflite-micro"
-NEEDS = {"package": "tflite_micro", "distribution": "tflite-micro", "extra": "micro"}
+NEEDS = {"imports": "tflite_micro.python.tflite_micro.runtime", "distribution": "tflite-micro", "extra": "micro"}
 
 # Memory is only taken as it is touched. Growing it from attempt to attempt instead is no way: the runtime crashes on
 # an arena that is far too small.

@@ -3,6 +3,9 @@
 import json
 import stat
 import subprocess
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,20 +23,24 @@ title = "A board"
 format = "onnx"
 machine = "aarch64"
 precisions = ["w8a8"]
-runtimes = [{ name = "onnxruntime", minimum = "1.20" }]
+runtimes = [RUNTIMES]
 [settings]
 precision = "w8a8"
 """
 EMULATION = '[emulation]\narchitecture = "{}"\ncpu = "{}"\n'
 
 
+def profile_text(*runtimes):
+    return PROFILE.replace("RUNTIMES", ", ".join(f'{{ name = "{name}", minimum = "1" }}' for name in runtimes))
+
+
 @pytest.fixture
 def profile(tmp_path):
     """Write a target profile and give its path, as the device's argument."""
 
-    def write(cpu="cortex-a72", architecture="arm64", emulation=EMULATION):
+    def write(cpu="cortex-a72", architecture="arm64", emulation=EMULATION, runtimes=("onnxruntime",)):
         path = tmp_path / f"{cpu}.toml"
-        path.write_text(PROFILE + emulation.format(architecture, cpu))
+        path.write_text(profile_text(*runtimes) + emulation.format(architecture, cpu))
         return str(path)
 
     return write
@@ -55,10 +62,12 @@ def programs(tmp_path, monkeypatch):
     return put
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGEEXPORT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def pretend(architecture="arm64", *modules):
+    """Make folders as if a root had been built."""
+    emulated.root_folder(architecture).mkdir(parents=True, exist_ok=True)
+    for module in modules:
+        emulated.wheels_folder(architecture, module).mkdir(parents=True)
+    return emulated.root_folder(architecture)
 
 
 def test_an_unknown_target():
@@ -71,9 +80,9 @@ def test_a_target_without_emulation(profile):
         emulated.open_device(profile(emulation=""))
 
 
-@pytest.mark.parametrize(("cpu", "architecture"), [("max", "arm64"), ("cortex-a7", "armhf")])
+@pytest.mark.parametrize(("cpu", "architecture"), [("max", "arm64"), ("cortex-a53", "armhf")])
 def test_a_processor_that_cannot_be_emulated(profile, cpu, architecture):
-    with pytest.raises(DeviceError, match=cpu if architecture == "arm64" else architecture) as caught:
+    with pytest.raises(DeviceError, match=cpu) as caught:
         emulated.open_device(profile(cpu, architecture))
     assert "Known: " in caught.value.hint
 
@@ -100,17 +109,20 @@ def test_listed_are_the_shipped_targets_that_can_be_opened(tmp_path, programs, c
     programs(qemu_aarch64_static="exit 1")
     targets = {"one": "cortex-a72", "two": "cortex-a76", "other": "max"}
     for name, cpu in targets.items():
-        (tmp_path / f"{name}.toml").write_text(PROFILE + EMULATION.format("arm64", cpu))
-    (tmp_path / "plain.toml").write_text(PROFILE)
+        (tmp_path / f"{name}.toml").write_text(profile_text("onnxruntime") + EMULATION.format("arm64", cpu))
+    (tmp_path / "plain.toml").write_text(profile_text("onnxruntime"))
+    (tmp_path / "micro.toml").write_text(profile_text("tflite-micro") + EMULATION.format("arm64", "cortex-a72"))
     monkeypatch.setattr("edgeexport.target.targets_folder", lambda: tmp_path)
     assert emulated.list_devices() == []
-    emulated.root_folder("arm64").mkdir(parents=True)
+    pretend("arm64")
+    assert emulated.list_devices() == []
+    pretend("arm64", "ort")
     assert emulated.list_devices() == ["emulated:one", "emulated:two"]
 
 
 def test_the_device_says_that_it_is_emulated(profile, programs, cache):
     programs(qemu_aarch64_static="echo 'qemu-aarch64 version 8.1.4 (Debian 1:8.1)'")
-    emulated.root_folder("arm64").mkdir(parents=True)
+    pretend("arm64", "ort")
     info = emulated.open_device(profile("cortex-a76")).describe()
     assert info.name == f"emulated:{profile('cortex-a76')}"
     assert (info.machine, info.cpu) == ("aarch64", "cortex-a76 (qemu 8.1)")
@@ -123,13 +135,73 @@ def test_the_folder_changes_with_what_is_inside(cache, monkeypatch):
     assert before.name.startswith("arm64-")
     assert emulated.root_folder("arm64") == before
     monkeypatch.setattr(_root, "PACKAGES", (*_root.PACKAGES, "another"))
-    changed = emulated.root_folder("arm64")
+    assert emulated.root_folder("arm64") != before
+    assert emulated.root_folder("armhf").name.startswith("armhf-")
+
+
+def test_wheels_are_apart_by_runtime_and_version(cache, monkeypatch):
     monkeypatch.setattr(emulated, "version", lambda package: "99.0")
-    assert len({before, changed, emulated.root_folder("arm64")}) == 3
+    root = emulated.root_folder("arm64")
+    assert emulated.wheels_folder("arm64", "ort") == root / "python" / "onnxruntime-99.0"
+    assert emulated.wheels_folder("arm64", "litert") == root / "python" / "litert-99.0"
+    assert emulated.wheels_folder("arm64", "tflite_classic") == root / "python" / "tflite-runtime-2.14.0"
+    assert emulated.wheels_folder("armhf", "tflite_classic").parent.parent == emulated.root_folder("armhf")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "architecture", "there"),
+    [
+        ("tflite-micro", "arm64", "There: litert, onnxruntime, tflite-runtime."),
+        ("litert", "armhf", "There: tflite-runtime."),
+        ("onnxruntime", "armhf", "There: tflite-runtime."),
+    ],
+)
+def test_a_runtime_without_builds_for_the_board(profile, programs, cache, runtime, architecture, there):
+    programs(qemu_aarch64_static="exit 1", qemu_arm_static="exit 1")
+    path = profile("cortex-a72" if architecture == "arm64" else "cortex-a7", architecture, runtimes=(runtime,))
+    said = f"{runtime} does not run on emulated {architecture} boards"
+    for function in (emulated.open_device, lambda name: emulated.create(name, print)):
+        with pytest.raises(DeviceError, match=said) as caught:
+            function(path)
+        assert caught.value.hint == there
+    assert not cache.exists()
+
+
+def test_a_runtime_that_is_not_installed_here_has_no_version_there(profile, programs, cache, monkeypatch):
+    def version(distribution):
+        raise PackageNotFoundError(distribution)
+
+    programs(qemu_aarch64_static="exit 1")
+    pretend()
+    monkeypatch.setattr(emulated, "version", version)
+    for function in (emulated.open_device, lambda name: emulated.create(name, print)):
+        with pytest.raises(MissingRequirement, match="litert is not installed here") as caught:
+            function(profile(runtimes=("litert",)))
+        assert caught.value.hint == "pip install 'edgeexport[litert]'"
+
+
+def test_a_runtime_that_has_not_been_added(profile, programs, cache, tmp_path):
+    programs(qemu_aarch64_static="exit 1")
+    pretend("arm64", "ort")
+    both = profile("cortex-a76", runtimes=("onnxruntime", "litert"))
+    with pytest.raises(MissingRequirement, match="has no litert yet") as caught:
+        emulated.open_device(both)
+    assert caught.value.hint == f"edgeexport devices create emulated:{both}"
+    device = emulated.open_device(profile())
+    device.check("ort")
+    for ask in (lambda: device.check("litert"), lambda: device.run(Job("litert", (), []), tmp_path)):
+        with pytest.raises(MissingRequirement, match="has no litert yet") as caught:
+            ask()
+        assert caught.value.hint == f"edgeexport devices create emulated:{profile()} --runtime litert"
+    with pytest.raises(DeviceError, match="tflite-micro does not run"):
+        device.check("tflm")
 
 
 def test_processors_describe_themselves():
     files = {cpu: emulated.cpu_files("arm64", cpu) for cpu in ("cortex-a72", "cortex-a76")}
+    old = read_cpuinfo(emulated.cpu_files("armhf", "cortex-a7")["proc/cpuinfo"])
+    assert {(core["CPU architecture"], core["CPU part"]) for core in old} == {("7", "0xc07")}
+    assert "neon" in old[0]["Features"].split()
     cores = {cpu: read_cpuinfo(text["proc/cpuinfo"]) for cpu, text in files.items()}
     for cpu, part in (("cortex-a72", "0xd08"), ("cortex-a76", "0xd0b")):
         assert [core["processor"] for core in cores[cpu]] == ["0", "1", "2", "3"]
@@ -189,8 +261,7 @@ def test_apt_is_missing(profile, programs, cache):
 
 def test_a_second_create_returns_at_once(profile, programs, cache):
     programs(qemu_aarch64_static="exit 1")
-    folder = emulated.root_folder("arm64")
-    folder.mkdir(parents=True)
+    folder = pretend("arm64", "ort")
     steps = []
     assert emulated.create(profile(), steps.append) == folder
     assert steps == [f"already there: {folder}"]
@@ -341,11 +412,9 @@ def test_the_runtime_sees_the_processor_that_was_asked_for(profile):
     ):
         open_or_skip(profile(cpu))
         folder = emulated.root_folder("arm64")
-        qemu = _root.Emulator(emulated._qemu(emulated._ARCHITECTURES["arm64"]), cpu)
+        qemu = _root.Emulator(emulated._qemu(emulated.ARCHITECTURES["arm64"]), cpu)
         command = [*qemu.command(folder), "-c", code]
-        printed = subprocess.run(
-            command, env=_root.environment(folder), capture_output=True, text=True, check=True
-        ).stdout
+        printed = subprocess.run(command, env=_root.environment(), capture_output=True, text=True, check=True).stdout
         capabilities, cpuinfo = json.loads(printed)
         assert bool(capabilities >> 20 & 1) == dot_product
         assert cpuinfo == emulated.cpu_files("arm64", cpu)["proc/cpuinfo"]
@@ -378,4 +447,47 @@ def test_the_root_holds_nothing_of_its_building(profile):
     open_or_skip(profile())
     folder = emulated.root_folder("arm64")
     assert sorted(path.name for path in folder.iterdir()) == ["cpus", "python", "root"]
+    assert emulated.wheels_folder("arm64", "ort").is_dir()
     assert not list(folder.rglob("*.deb")) + list(folder.rglob("*.whl"))
+
+
+def test_what_is_lacking_is_added_and_the_rest_left(profile, programs, cache, monkeypatch):
+    """With a root there, only the wheels of the runtime that is not are downloaded, proved and put in place."""
+    programs(qemu_aarch64_static='echo "3 11 17"')
+    folder = pretend("arm64", "ort")
+    kept = emulated.wheels_folder("arm64", "ort") / "kept"
+    kept.touch()
+    asked = []
+
+    def run(command, failure, variables, **keywords):
+        asked.append((command, variables))
+        if "download" in command:
+            wheels = Path(next(word for word in command if word.startswith("--dest=")).removeprefix("--dest="))
+            wheels.mkdir()
+            with zipfile.ZipFile(wheels / "a.whl", "w") as wheel:
+                wheel.writestr("ai_edge_litert/interpreter.py", "text")
+        return "3 11 17"
+
+    monkeypatch.setattr(_root, "run", run)
+    steps = []
+    assert emulated.create(profile(runtimes=("onnxruntime", "litert")), steps.append) == folder
+    wanted = f"ai-edge-litert=={version('ai-edge-litert')} and numpy for Python 3.11 on aarch64"
+    assert steps == [f"downloading {wanted}", "trying it", f"ready: {folder}"]
+    place = emulated.wheels_folder("arm64", "litert")
+    assert (place / "ai_edge_litert" / "interpreter.py").read_text() == "text"
+    assert kept.exists()
+    (_, download, proof), (_, _, variables) = zip(*asked, strict=True)
+    assert "--platform=manylinux_2_17_aarch64" in download
+    assert proof[-1] == "import numpy, ai_edge_litert.interpreter"
+    assert variables["PYTHONPATH"].startswith(str(cache / "devices" / ".building-"))
+    assert sorted(path.name for path in (cache / "devices").iterdir()) == [".lock", folder.name]
+
+
+def test_a_failed_addition_leaves_the_root_as_it_was(profile, programs, cache):
+    programs(qemu_aarch64_static='echo "the reason" >&2; exit 5')
+    folder = pretend("arm64", "ort")
+    with pytest.raises(MissingRequirement) as caught:
+        emulated.create(profile(), lambda line: None, runtime="tflite-runtime")
+    assert caught.value.what == "the root cannot run (qemu-aarch64-static: status 5)\nthe reason"
+    assert [path.name for path in (folder / "python").iterdir()] == [emulated.wheels_folder("arm64", "ort").name]
+    assert sorted(path.name for path in (cache / "devices").iterdir()) == [".lock", folder.name]

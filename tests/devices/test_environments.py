@@ -44,7 +44,7 @@ def test_most_runtimes_run_in_this_environment():
     [
         ("litert", "litert is not installed here", "pip install 'edgeexport[litert]'"),
         ("tflm", "tflite-micro is not installed here", "pip install 'edgeexport[micro]'"),
-        ("ort", "onnxruntime is not installed here", "pip install 'edgeexport'"),
+        ("ort", "onnxruntime is not installed here", "pip install edgeexport"),
         (
             "tflite_classic",
             "tflite-runtime 2.14.0 needs an environment of its own, which has not been created",
@@ -76,7 +76,7 @@ def test_an_environment_is_built_and_used(python, cache, tmp_path, monkeypatch):
     ]
     assert (tmp_path / "notes.txt").read_text().splitlines() == [
         "-m pip install --no-input --only-binary=:all: tflite-runtime==2.14.0 numpy<2",
-        "-c import numpy, tflite_runtime",
+        "-c import numpy, tflite_runtime.interpreter",
     ]
     assert _environments.python_for("tflite_classic") == folder / "bin" / "python"
     local.open_device("").check("tflite_classic")

@@ -161,8 +161,11 @@ def float_layer(length=1, signature="serving_default", version=1):
     )
 
 
-def integer_layer(signature="serving_default"):
-    """A convolution of 3×3 over ``[1, 8, 8, 3]`` in static int8, a scale a channel; all scales powers of two."""
+def integer_layer(signature="serving_default", output_scale=2**-4):
+    """A convolution of 3×3 over ``[1, 8, 8, 3]`` in static int8, a scale a channel; all scales powers of two.
+
+    Halves are then frequent, and kernels round them unlike; an odd ``output_scale`` leaves none.
+    """
     random = np.random.default_rng(2)
     w = random.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
     b = random.integers(-500, 500, 8).astype(np.int32)
@@ -175,7 +178,7 @@ def integer_layer(signature="serving_default"):
             Tensor("in_0", (1, 8, 8, 3), np.int8, scale=2**-5, zero=3),
             Tensor("w", w.shape, np.int8, w, scale=scales),
             Tensor("b", b.shape, np.int32, b, scale=tuple(scale * 2**-5 for scale in scales)),
-            Tensor("out_0", (1, 8, 8, 8), np.int8, scale=2**-4, zero=-7),
+            Tensor("out_0", (1, 8, 8, 8), np.int8, scale=output_scale, zero=-7),
         ),
         ops=(Op("CONV_2D", ("in_0", "w", "b"), ("out_0",), options, version=3),),
         inputs={"x": "in_0"},
