@@ -22,20 +22,23 @@ def devices(context: typer.Context) -> None:
 
 def _list() -> int:
     from edgeexport import discover
-    from edgeexport.devices import local
+    from edgeexport.devices import emulated, local
     from edgeexport.pipeline import open_device
 
     for kind in discover.names("edgeexport.devices"):
         module = discover.load("edgeexport.devices", kind)
         for name in module.list_devices() if module is not None else ():
             about = open_device(name).describe()
-            typer.echo(f"{about.name:28}  {about.evidence:9}  {about.machine:8}  {about.cpu}")
+            typer.echo(f"{about.name:30}  {about.evidence:9}  {about.machine:8}  {about.cpu}")
+    for name, hint in emulated.boards().items():
+        if hint:
+            typer.echo(f"{name:30}  missing: {hint}")
     typer.echo("\nRuntimes on this machine:")
     for runtime, state in local.runtimes().items():
-        typer.echo(f"{runtime:28}  {state}")
+        typer.echo(f"{runtime:30}  {state}")
     typer.echo(
         "\n`edgeexport devices create TARGET` builds the emulated board of a target, "
-        "`create local:RUNTIME` the environment of a runtime."
+        "`create local:RUNTIME` the environment that a runtime needs of its own."
     )
     return 0
 

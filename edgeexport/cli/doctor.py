@@ -25,6 +25,8 @@ def doctor() -> int:
         if package not in versions:
             missing.append(package)
         typer.echo(f"{package:14} {versions.get(package, f'missing: pip install {package}')}")
+    for runtime, state in _runtimes().items():
+        typer.echo(f"{runtime:14} {state}")
     typer.echo(f"emulation      {_emulation()}")
     root = cache_root()
     used = folder_bytes(root) if root.is_dir() else 0
@@ -46,6 +48,17 @@ def _integer_instructions(cpuinfo: Path) -> str:
     return "none: int8 may be slower here, and U8S8 may saturate (--set quantization.reduce_range=true)"
 
 
+def _runtimes() -> dict[str, str]:
+    """Runtimes on this machine. Each serves some targets only, so a missing one is not missed by an export."""
+    import importlib.util
+
+    if importlib.util.find_spec("numpy") is None:
+        return {}
+    from edgeexport.devices import local
+
+    return {name: state for name, state in local.runtimes().items() if name != "onnxruntime"}  # said above
+
+
 def _emulation() -> str:
     import shutil
 
@@ -55,7 +68,12 @@ def _emulation() -> str:
 
     if importlib.util.find_spec("numpy") is None:
         return "qemu is there; numpy is not"
-    from edgeexport.devices.emulated import list_devices
+    from edgeexport.devices.emulated import boards
 
-    ready = list_devices()
-    return ", ".join(ready) if ready else "qemu is there; `edgeexport devices create raspberry-pi-4` builds a board"
+    found = boards()
+    ready = [name for name, hint in found.items() if not hint]
+    lacking = [name.removeprefix("emulated:") for name, hint in found.items() if hint]
+    lines = [", ".join(ready)] if ready else []
+    if lacking:
+        lines.append(f"missing: edgeexport devices create TARGET, one of {', '.join(lacking)}")
+    return "\n               ".join(lines)

@@ -100,13 +100,20 @@ def open_device(argument: str) -> EmulatedDevice:
 
 def list_devices() -> list[str]:
     """The shipped targets whose emulated board can be opened now."""
-    found = []
+    return [name for name, hint in boards().items() if not hint]
+
+
+def boards() -> dict[str, str]:
+    """Every shipped target that can be emulated, as a device's name: empty where it is ready, else what provides it."""
+    found = {}
     for name in shipped_targets():
         try:
             open_device(name)
-        except (DeviceError, MissingRequirement):
+            found[f"emulated:{name}"] = ""
+        except MissingRequirement as missing:
+            found[f"emulated:{name}"] = missing.hint or missing.what
+        except DeviceError:
             continue
-        found.append(f"emulated:{name}")
     return found
 
 

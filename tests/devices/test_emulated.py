@@ -116,7 +116,11 @@ def test_listed_are_the_shipped_targets_that_can_be_opened(tmp_path, programs, c
     assert emulated.list_devices() == []
     pretend("arm64")
     assert emulated.list_devices() == []
+    assert emulated.boards() == {
+        f"emulated:{name}": f"edgeexport devices create emulated:{name}" for name in ("one", "two")
+    }
     pretend("arm64", "ort")
+    assert emulated.boards() == {"emulated:one": "", "emulated:two": ""}
     assert emulated.list_devices() == ["emulated:one", "emulated:two"]
 
 

@@ -1,0 +1,75 @@
+"""`edgeexport devices`: what is listed, what is created, and what cannot be."""
+
+import pytest
+from typer.testing import CliRunner
+
+from edgeexport.cli.main import app
+from edgeexport.devices import emulated, local
+
+
+@pytest.fixture
+def run():
+    def call(*arguments):
+        result = CliRunner().invoke(app, ["devices", *arguments])
+        return result.exit_code, result.stdout, result.stderr
+
+    return call
+
+
+@pytest.fixture
+def created(monkeypatch):
+    """Note what would be built."""
+    asked = []
+    monkeypatch.setattr(emulated, "create", lambda name, say, runtime="": asked.append(("emulated", name, runtime)))
+    monkeypatch.setattr(local._environments, "create", lambda name, say: asked.append(("local", name)))
+    return asked
+
+
+def test_listed_are_boards_and_runtimes_ready_or_missing(run, monkeypatch, cache):
+    states = {"litert": "2.3.0", "tflite-runtime": "missing: edgeexport devices create local:tflite-runtime"}
+    monkeypatch.setattr(local._environments, "ready", lambda: states)
+    monkeypatch.setattr(emulated, "list_devices", list)
+    monkeypatch.setattr(emulated, "boards", lambda: {"emulated:one": "", "emulated:two": "do this"})
+    code, printed, _ = run()
+    rows = [line.split(None, 1) for line in printed.splitlines() if line]
+    assert code == 0
+    assert rows[0][0] == "local"
+    assert ["emulated:two", "missing: do this"] in rows
+    assert "emulated:one" not in [row[0] for row in rows]  # it is among the devices that are ready, or nowhere
+    assert ["litert", "2.3.0"] in rows
+    assert ["tflite-runtime", "missing: edgeexport devices create local:tflite-runtime"] in rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["raspberry-pi-4"], ("emulated", "raspberry-pi-4", "")),
+        (["emulated:raspberry-pi-4"], ("emulated", "raspberry-pi-4", "")),
+        (["emulated:./my-board.toml"], ("emulated", "./my-board.toml", "")),
+        (["./odd:name.toml"], ("emulated", "./odd:name.toml", "")),
+        (["raspberry-pi-4", "--runtime", "litert"], ("emulated", "raspberry-pi-4", "litert")),
+        (["local:tflite-runtime"], ("local", "tflite-runtime")),
+    ],
+)
+def test_what_is_created(run, created, arguments, asked):
+    assert run("create", *arguments)[0] == 0
+    assert created == [asked]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["toaster:x"], "'toaster:x' is nothing that can be created"),
+        (["local:litert"], "litert runs in this environment"),
+        (["local:tensorrt"], "no runner for the runtime 'tensorrt'"),
+        (["local:tflite-runtime", "--runtime", "litert"], "--runtime is for emulated boards"),
+        (["no-such-target"], "unknown target 'no-such-target'"),
+        (["raspberry-pi-4", "--runtime", "tflite-micro"], "tflite-micro does not run on emulated arm64 boards"),
+    ],
+)
+def test_what_cannot_be_created(run, cache, monkeypatch, arguments, said):
+    monkeypatch.setattr(emulated, "_qemu", lambda architecture: "qemu")
+    code, _, printed = run("create", *arguments)
+    assert code == 2
+    assert said in printed
+    assert not cache.exists()
