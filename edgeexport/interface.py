@@ -33,22 +33,24 @@ def fitted(preprocess: Preprocess, signature: Signature, interface: Interface) -
     return preprocess
 
 
-def for_source(arrays: Arrays, source: Signature, interface: Interface) -> dict[str, np.ndarray]:
-    """What the artifact takes, as real numbers, the way the source takes it."""
+def for_source(
+    arrays: Arrays, source: Signature, preprocess: Preprocess, interface: Interface
+) -> dict[str, np.ndarray]:
+    """What the artifact takes, as real numbers, the way the source takes it, whose preprocessing is ``preprocess``."""
     import numpy as np
 
     given = {}
     for spec in source.inputs:
         array = arrays[spec.name]
-        if interface.channels_last and is_image(spec):
+        if interface.channels_last and is_image(spec, preprocess):
             array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
         given[spec.name] = array.astype(spec.dtype, copy=False)
     return given
 
 
-def is_image(spec: TensorSpec) -> bool:
-    """Whether an input of the source has the axes batch, channels, height, width."""
-    return len(spec.shape) == 4 and spec.dtype == "float32"
+def is_image(spec: TensorSpec, preprocess: Preprocess) -> bool:
+    """Whether an input of the source takes images with the axes batch, channels, height, width."""
+    return isinstance(preprocess, ImagePreprocess) and preprocess.layout == "NCHW" and spec.name == preprocess.input
 
 
 def quantize(arrays: Arrays, signature: Signature) -> dict[str, np.ndarray]:

@@ -80,6 +80,8 @@ def run_verify(
     if float32 is not None and not float32.is_file():
         raise ModelError(f"no float32 model at {float32}")
     bundle = load_bundle(path)
+    if float32 is not None:
+        open_format(bundle.manifest.format).inspect(float32)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
     return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle))

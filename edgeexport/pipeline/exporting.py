@@ -214,7 +214,7 @@ class Export:
             writer = tensors.Writer(str(folder))
             with self.progress.stage(f"running float32 {self.source.name} on {title}", count) as stage:
                 for arrays in stage.follow(inputs):
-                    writer.add(self.source.reference(for_source(arrays, self.source.signature, self._interface)))
+                    writer.add(self.source.reference(self._for_source(arrays)))
             writer.close()
 
         complete = {
@@ -232,6 +232,9 @@ class Export:
 
         encoded = feeds(samples, self.preprocess, self.artifact.signature.real(), self.source.assets)
         return itertools.islice(encoded, count)
+
+    def _for_source(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return for_source(arrays, self.source.signature, self.source.preprocess, self._interface)
 
     def _calibration_feeds(self, signature: Signature) -> Feeds | None:
         """The calibration set as a function that starts a checked pass over it, or None."""

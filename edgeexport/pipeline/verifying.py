@@ -170,7 +170,7 @@ class Verification:
             over=over,
             timing=settings.timing,
             example=example,
-            float32=float32 if bundle.manifest.precision != "fp32" and settings.timing.pairs else None,
+            float32=float32 if _comparable(bundle, settings) else None,
         )
 
     def _judge(
@@ -182,7 +182,7 @@ class Verification:
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
         missing_latency = ""
-        if run.evidence == "measured" and bundle.manifest.precision != "fp32" and settings.timing.pairs:
+        if run.evidence == "measured" and _comparable(bundle, settings):
             missing_latency = "the float32 model is not here; name it with --float32, or export again"
         yield from budget.run_checks(
             run,
@@ -212,6 +212,12 @@ def measure_size(bundle: Bundle) -> Size:
         int(bundle.manifest.source["float32_bytes"]),
         ((tensor.component, tensor.dtype, tensor.bytes) for tensor in stored),
     )
+
+
+def _comparable(bundle: Bundle, settings: Settings) -> bool:
+    """Whether timing against float32 is wanted and means something: both then take the same inputs."""
+    integers = any(spec.scale is not None for spec in bundle.signature.inputs)
+    return bundle.manifest.precision != "fp32" and settings.timing.pairs > 0 and not integers
 
 
 def _compatibility(opened: Format, bundle: Bundle, target: Target) -> Iterator[Check]:

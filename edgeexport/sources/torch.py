@@ -89,7 +89,12 @@ class TorchSource(Source):
     @cached_property
     def signature(self) -> Signature:
         """From the example inputs and forwards on them, one more a dynamic axis."""
-        example = {key: tensor.numpy() for key, tensor in self._example.items()}
+        try:
+            example = {key: tensor.numpy() for key, tensor in self._example.items()}
+        except TypeError as error:
+            raise ModelError(
+                f"{self.name} takes inputs that samples cannot have: {error}", "Take float32 and cast inside the model."
+            ) from error
         outputs = self.reference(example)
         axes = self._output_axes(example, outputs)
         return Signature(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Lengths = Mapping[str, int]
 _NARROWED = {"int64": "int32", "float64": "float32"}
-_REFUSED = {"complex64", "complex128", "bfloat16"}
+_REFUSED = {"complex64", "complex128"}
+_LACKING = re.compile(r"Lowering not found: (\S+)")
 
 
 def write_float32(source: Source, interface: Interface, path: Path) -> Signature:
@@ -40,20 +42,38 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     litert_torch = import_converter()
     fixed, dimension = _fixed_lengths(source, interface)
     lengths = interface.lengths if dimension else (0,)
-    module = source.module()
-    images = [number for number, spec in enumerate(source.signature.inputs) if is_image(spec)]
-    if interface.channels_last and images:
-        module = litert_torch.to_channel_last_io(module, args=images).eval()
+    module = _module(source)
+    moved = [
+        number
+        for number, spec in enumerate(source.signature.inputs)
+        if interface.channels_last and is_image(spec, source.preprocess)
+    ]
+    if moved:
+        module = litert_torch.to_channel_last_io(module, args=moved).eval()
     converter: Any = None
-    with _readable_errors(source.name), native_output(), warnings.catch_warnings():
+
+    def example(length: int) -> tuple[torch.Tensor, ...]:
+        known = {**fixed, **({dimension: length} if dimension else {})}
+        return tuple(_example(spec, known, number in moved) for number, spec in enumerate(source.signature.inputs))
+
+    with _readable_errors(source.name, module, lambda: example(lengths[0])), native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for length in lengths:
-            known = {**fixed, **({dimension: length} if dimension else {})}
-            example = tuple(_example(spec, known, interface.channels_last) for spec in source.signature.inputs)
             name = f"{dimension}_{length}" if dimension else "main"
-            converter = (converter or litert_torch).signature(name, module, example)
+            converter = (converter or litert_torch).signature(name, module, example(length))
         converter.convert().export(str(path))
     return _finish(source, interface, path, fixed, dimension)
+
+
+def _module(source: Source) -> torch.nn.Module:
+    try:
+        return source.module()
+    except ModelError as error:
+        raise ModelError(
+            f"{source.name}: TFLite is converted from torch modules, and this model is none",
+            "Export the torch or Transformers model that it came from. There is no route from .onnx to TFLite here: "
+            "onnx2tf (https://github.com/PINTO0309/onnx2tf) is one, outside of this program's checks.",
+        ) from error
 
 
 def import_converter() -> Any:
@@ -102,7 +122,10 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
         return replace(spec, dtype=_NARROWED.get(spec.dtype, spec.dtype), shape=shape)
 
     return Signature(
-        tuple(as_converted(spec, interface.channels_last and is_image(spec)) for spec in source.signature.inputs),
+        tuple(
+            as_converted(spec, interface.channels_last and is_image(spec, source.preprocess))
+            for spec in source.signature.inputs
+        ),
         tuple(as_converted(spec) for spec in source.signature.outputs),
         {dimension: tuple(sorted(interface.lengths))} if dimension else {},
     )
@@ -116,10 +139,18 @@ def _fixed_lengths(source: Source, interface: Interface) -> tuple[dict[str, int]
     for spec in signature.inputs:
         if spec.dtype in _REFUSED:
             raise ModelError(f"{source.name}: TFLite has no inputs of dtype {spec.dtype} ('{spec.name}')")
-        if isinstance(source.preprocess, ImagePreprocess) and is_image(spec):
+        if isinstance(source.preprocess, ImagePreprocess) and spec.name == source.preprocess.input:
             sizes = _image_size(source.preprocess)
             fixed.update(
-                {name: size for name, size in zip(spec.shape, (1, 3, *sizes), strict=True) if isinstance(name, str)}
+                {
+                    name: size
+                    for name, size in zip(
+                        spec.shape,
+                        (1, 3, *sizes) if source.preprocess.layout == "NCHW" else (1, *sizes, 3),
+                        strict=True,
+                    )
+                    if isinstance(name, str)
+                }
             )
     dynamic = dict.fromkeys(name for spec in signature.inputs for name in spec.shape if isinstance(name, str))
     free = [name for name in dynamic if name not in fixed]
@@ -151,28 +182,44 @@ def _example(spec: TensorSpec, lengths: Lengths, channels_last: bool) -> torch.T
     import torch
 
     shape = tuple(length if isinstance(length, int) else lengths[length] for length in spec.shape)
-    if channels_last and is_image(spec):
+    if channels_last:
         shape = (shape[0], *shape[2:], shape[1])
     dtype = getattr(torch, spec.dtype)
     return torch.ones(shape, dtype=dtype) if not dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
 
 
 @contextmanager
-def _readable_errors(name: str) -> Iterator[None]:
+def _readable_errors(name: str, module: torch.nn.Module, example: Callable[[], tuple[Any, ...]]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         what = lines[0] if lines else repr(error)
+        missing = _LACKING.search(str(error))
+        if missing is not None:
+            raise ConversionError(
+                f"{name}: TFLite has no form of the operator {missing.group(1)}"
+                f"{_module_of(missing.group(1), module, example())}",
+                "Write that part of the model with other operators.",
+            ) from error
         raise ConversionError(
-            f"converting {name} to TFLite failed: {type(error).__name__}: {what}{_module_in(lines)}",
+            f"converting {name} to TFLite failed: {type(error).__name__}: {what[:400]}",
             "Check that the module is exportable: torch.export.export(module, inputs).",
         ) from error
 
 
-def _module_in(lines: list[str]) -> str:
-    """The module path that a converter's message mentions, for an operator it lacks."""
-    for line in lines:
-        if "nn_module_stack" in line or 'File "' in line:
-            return f" ({line[:200]})"
+def _module_of(operator: str, module: torch.nn.Module, example: tuple[Any, ...]) -> str:
+    """Where in the model an ATen operator comes from, for a message."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, example).run_decompositions()
+    except Exception:  # there is an error to report already
+        return ""
+    for node in program.graph.nodes:
+        if str(node.target) == operator:
+            stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+            return f", which module '{stack[-1] or 'the model itself'}' uses" if stack else ""
     return ""
