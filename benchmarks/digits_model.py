@@ -219,7 +219,7 @@ def main() -> None:
         __doc__,
         ("--data", {"type": Path, "metavar": "DIR", "help": "the recordings; default: data/fsdd of the shared folder"}),
         ("--output", {"type": Path, "metavar": "FILE", "default": weights_path(), "help": "default: %(default)s"}),
-        ("--epochs", {"type": int, "default": 60}),
+        ("--epochs", {"type": int, "default": 60, "help": "default: %(default)s; 0 only scores the weights there are"}),
         ("--sets", {"type": Path, "metavar": "DIR", "help": "also link calibration/ and evaluation/ sets there"}),
     )
     torch.set_num_threads(1)  # the model is small; a busy second core would slow every step down
@@ -229,10 +229,15 @@ def main() -> None:
     choose = encoded([path for path, index in found if index in CHOOSE])
     data = encoded([path for path, index in found if index not in TEST and index not in CHOOSE])
     note(f"{len(data[1])} recordings to train on, {len(choose[1])} to choose by, {len(test[1])} to score")
-    model = train(data, choose, options.epochs)
+    if options.epochs:
+        model = train(data, choose, options.epochs)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), options.output)
+    else:
+        model = Digits()
+        model.load_state_dict(torch.load(options.output, weights_only=True))
+        model.eval()
     seconds = time.perf_counter() - start
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), options.output)
     if options.sets is not None:
         link_sets(found, options.sets)
     figures = [
