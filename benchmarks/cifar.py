@@ -10,10 +10,16 @@ import statistics
 from bench import Figure, arguments, export, finish, latency_ratios, workspace
 
 
+LIMITS = {
+    "desktop-x86": {"unlike": 11, "size": 0.31, "latency": 0.56},
+    "android-arm64-litert": {"unlike": 10, "size": 0.31, "latency": 0.54},
+}
+
+
 def main() -> None:
     options = arguments(
         __doc__,
-        ("--target", {"default": "desktop-x86", "help": "a target's name"}),
+        ("--target", {"default": "desktop-x86", "help": "a target's name, such as android-arm64-litert"}),
         ("--pairs", {"type": int, "default": 300, "help": "timed pairs of int8 and float32 in a process"}),
         ("--processes", {"type": int, "default": 7, "help": "processes to time in; the median counts"}),
     )
@@ -28,13 +34,13 @@ def main() -> None:
             *("--calibration", data / "calibration", "--evaluation", data / "validation"),
         )
         ratios = latency_ratios(report, folder / "bundle", folder / "cache", options.processes)
-    result = report["runs"][0]
+    result, limits = report["runs"][0], LIMITS.get(options.target, LIMITS["desktop-x86"])
     parity, accuracy = result["parity"], result["accuracy"]
     figures = [
-        Figure(f"unlike float32, of {parity['samples']}", parity["unlike"], 11),
+        Figure(f"unlike float32, of {parity['samples']}", parity["unlike"], limits["unlike"]),
         Figure("signal to noise of the logits, dB", parity["snr_db"], 30.5, at_least=True),
-        Figure("bytes, share of float32", report["size"]["ratio"], 0.31),
-        Figure(f"latency, share of float32, median of {len(ratios)}", statistics.median(ratios), 0.56),
+        Figure("bytes, share of float32", report["size"]["ratio"], limits["size"]),
+        Figure(f"latency, share of float32, median of {len(ratios)}", statistics.median(ratios), limits["latency"]),
         Figure("latency, lowest", ratios[0]),
         Figure("latency, highest", ratios[-1]),
         Figure("right", round(accuracy["value"] * accuracy["samples"])),

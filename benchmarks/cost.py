@@ -1,45 +1,53 @@
 """What going through the pipeline costs, up to the packed bundle, in wall time and peak memory.
 
-Against bare_export.py, which makes the same optimum and onnxruntime calls, and against the two optimum-cli commands:
-whole processes run in turn, after one untimed round, medians compared. Then the same export again, from the cache.
+Against a bare script that makes the same library calls (bare_export.py; with --format tflite bare_litert.py), and, for
+ONNX, against the two optimum-cli commands: whole processes run in turn, after one untimed round, medians compared. Then
+the same export again, from the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 from bench import EDGEEXPORT, PROGRAMS, Figure, Usage, arguments, finish, note, run, workspace
 
-BARE = Path(__file__).with_name("bare_export.py")
-PLAN = ("--target", "raspberry-pi-4", "--precision", "w8a8-dynamic")
+BARE = {
+    name: Path(__file__).with_name(f"bare_{script}.py") for name, script in (("onnx", "export"), ("tflite", "litert"))
+}
+TARGETS = {"onnx": "raspberry-pi-4", "tflite": "android-arm64-litert"}
 REPORTS = {"report.json", "report.html"}
 
 
 def main() -> None:
     options = arguments(
         __doc__,
+        ("--format", {"choices": list(TARGETS), "default": "onnx"}),
         ("--pairs", {"type": int, "default": 7, "help": "timed runs of the pipeline and of the bare script"}),
         ("--commands", {"type": int, "default": 3, "help": "timed runs of the two optimum-cli commands"}),
     )
     model = options.shared / "models" / "sst2-minilm"
     evaluation = options.shared / "data" / "sst2" / "validation.jsonl"
+    plan = ("--target", TARGETS[options.format], "--precision", "w8a8-dynamic")
+    commands = options.commands if options.format == "onnx" else 0
     with workspace() as folder:
-        figures = [*compare(model, folder, options.pairs, options.commands)]
-        figures += again(model, folder / "packed")
-        figures += again(model, folder / "verified", evaluation)
+        figures = [*compare(model, folder, plan, BARE[options.format], options.pairs, commands)]
+        figures += again(model, plan, folder / "packed")
+        figures += again(model, plan, folder / "verified", evaluation)
     finish(figures, options.json)
 
 
-def compare(model: Path, folder: Path, pairs: int, commands: int) -> Iterator[Figure]:
+def compare(
+    model: Path, folder: Path, plan: Sequence[str], script: Path, pairs: int, commands: int
+) -> Iterator[Figure]:
     pipeline: list[Usage] = []
     bare: list[Usage] = []
     cli: list[float] = []
     for turn in range(pairs + 1):
-        results = (by_pipeline(model, folder), by_script(model, folder))
+        results = (by_pipeline(model, folder, plan), by_script(script, model, folder))
         if turn == 0:
             continue
         pipeline.append(results[0])
@@ -64,16 +72,16 @@ def compare(model: Path, folder: Path, pairs: int, commands: int) -> Iterator[Fi
         yield Figure("pipeline over two commands, wall time", seconds[0] / median(cli), 1.0)
 
 
-def by_pipeline(model: Path, folder: Path) -> Usage:
+def by_pipeline(model: Path, folder: Path, plan: Sequence[str]) -> Usage:
     output, cache = folder / "bundle", folder / "cache"
-    usage = run([EDGEEXPORT, "export", model, *PLAN, "--no-verify", "--no-cache", "--output", output], cache)
+    usage = run([EDGEEXPORT, "export", model, *plan, "--no-verify", "--no-cache", "--output", output], cache)
     shutil.rmtree(output)
     shutil.rmtree(cache)
     return usage
 
 
-def by_script(model: Path, folder: Path) -> Usage:
-    usage = run([PROGRAMS / "python", BARE, model, folder / "bare"])
+def by_script(script: Path, model: Path, folder: Path) -> Usage:
+    usage = run([PROGRAMS / "python", script, model, folder / "bare"])
     shutil.rmtree(folder / "bare")
     return usage
 
@@ -90,14 +98,14 @@ def by_commands(model: Path, folder: Path) -> float:
     return first.seconds + second.seconds
 
 
-def again(model: Path, folder: Path, evaluation: Path | None = None) -> Iterator[Figure]:
+def again(model: Path, plan: Sequence[str], folder: Path, evaluation: Path | None = None) -> Iterator[Figure]:
     """Export three times: first, from the cache, and afresh with a cache that is not read."""
     kind = "packed" if evaluation is None else "verified"
     check = ("--no-verify",) if evaluation is None else ("--evaluation", evaluation)
     bundles = [folder / name for name in ("first", "cached", "fresh")]
     usages = []
     for bundle, more in zip(bundles, ((), (), ("--no-cache",)), strict=True):
-        command = (EDGEEXPORT, "export", model, *PLAN, *check, *more, "--output", bundle)
+        command = (EDGEEXPORT, "export", model, *plan, *check, *more, "--output", bundle)
         usages.append(run(command, folder / "cache", allowed=(0, 1)))
         note(f"{kind}, {bundle.name}: {usages[-1].seconds:.2f} s")
     first, cached, fresh = map(digests, bundles)
