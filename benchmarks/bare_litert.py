@@ -26,6 +26,7 @@ class Positional(torch.nn.Module):
         self.model = model
 
     def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
+        """Logits."""
         logits: torch.Tensor = self.model(**dict(zip(INPUTS, arrays, strict=True))).logits
         return logits
 

@@ -34,14 +34,14 @@ def main() -> None:
     plan = ("--target", TARGETS[options.format], "--precision", "w8a8-dynamic")
     commands = options.commands if options.format == "onnx" else 0
     with workspace() as folder:
-        figures = [*compare(model, folder, plan, BARE[options.format], options.pairs, commands)]
+        figures = [*compare(model, folder, plan, BARE[options.format], pairs=options.pairs, commands=commands)]
         figures += again(model, plan, folder / "packed")
         figures += again(model, plan, folder / "verified", evaluation)
     finish(figures, options.json)
 
 
 def compare(
-    model: Path, folder: Path, plan: Sequence[str], script: Path, pairs: int, commands: int
+    model: Path, folder: Path, plan: Sequence[str], script: Path, *, pairs: int, commands: int
 ) -> Iterator[Figure]:
     pipeline: list[Usage] = []
     bare: list[Usage] = []

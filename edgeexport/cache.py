@@ -56,9 +56,10 @@ def tool_versions() -> dict[str, str]:
 
 @memoize
 def code_digest() -> str:
-    """SHA-256 over this package's own source, so that a changed converter never meets an old entry."""
+    """SHA-256 over this package's own source and tables, so that a changed converter never meets an old entry."""
     package = Path(__file__).parent
-    return digest_values({str(path.relative_to(package)): file_digest(path) for path in package.rglob("*.py")})
+    paths = [path for suffix in ("py", "toml") for path in package.rglob(f"*.{suffix}")]
+    return digest_values({str(path.relative_to(package)): file_digest(path) for path in paths})
 
 
 class Cache:
