@@ -217,6 +217,8 @@ class _AlignedBuffer:
         classes.BufferStart(builder)
         if vector is not None:
             classes.BufferAddData(builder, vector)
+        classes.BufferAddOffset(builder, self._buffer.offset)
+        classes.BufferAddSize(builder, self._buffer.size)
         packed: int = classes.BufferEnd(builder)
         return packed
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexport.formats.tflite.flatbuffer import constant, dtype_name, op_name, tensor_name
+from edgeexport.formats.tflite.flatbuffer import dtype_name, op_name, tensor_name
 
 Rule = tuple[int, str]
 
@@ -118,10 +118,10 @@ def nodes(model: Any) -> Iterator[Node]:
         for operator in graph.operators:
             node = Node(model, graph, operator)
             # Weights that are dequantized by themselves belong to the operator that uses them.
-            if node.base == "DEQUANTIZE" and operator.outputs[0] in readers and node.inputs[0].buffer:
-                user = readers[operator.outputs[0]]
-                if constant(model, node.inputs[0]) is not None and len(_indices(user.outputs)):
-                    node.where = tensor_name(graph.tensors[user.outputs[0]])
+            source = node.inputs[0] if node.base == "DEQUANTIZE" else None
+            if source is not None and model.buffers[source.buffer].data is not None:
+                user = readers.get(operator.outputs[0], operator)
+                node.where = tensor_name(graph.tensors[user.outputs[0]])
             yield node
 
 
