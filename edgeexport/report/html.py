@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeexport.results import Report
+from edgeexport.results import Report, Run
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -38,9 +38,9 @@ pre { white-space: pre-wrap; font-size: .85em; }
 <h2>Runs</h2>
 <div class="scroll"><table>
 <tr><th>Runtime</th><th>Device</th><th>Evidence</th><th>Accuracy</th><th>float32</th><th>Unlike float32</th>
-<th>Median ms</th><th>float32 ms</th><th>Peak memory</th></tr>
-{% for run in report.runs %}
-<tr><td>{{ run.runtime }} {{ run.runtime_version }}</td><td>{{ run.device }}<br>{{ run.cpu }}</td>
+<th>Median ms</th><th>float32 ms</th><th>Peak memory</th>{% if arenas %}<th>Tensor arena</th>{% endif %}</tr>
+{% for run in executed %}
+<tr><td>{{ run | runtime }}</td><td>{{ run.device }}<br>{{ run.cpu }}</td>
 <td>{{ run.evidence }}</td>
 <td class="number">{{ run.accuracy.value | value("share") if run.accuracy else "–" }}</td>
 <td class="number">{{ run.accuracy.reference | value("share") if run.accuracy else "–" }}</td>
@@ -48,9 +48,36 @@ pre { white-space: pre-wrap; font-size: .85em; }
 {{ run.parity.unlike }} of {{ run.parity.samples }}{% else %}–{% endif %}</td>
 <td class="number">{{ "%.2f" | format(run.latency_ms.p50) if run.latency_ms else "–" }}</td>
 <td class="number">{{ "%.2f" | format(run.latency_ms.float32_p50) if run.latency_ms else "–" }}</td>
-<td class="number">{{ run.peak_memory_bytes | value("bytes") }}</td></tr>
+<td class="number">{{ run.peak_memory_bytes | value("bytes") }}</td>
+{%- if arenas %}<td class="number">{{ run.arena_bytes | value("bytes") }}</td>{% endif %}</tr>
 {% endfor %}
 </table></div>
+{% if estimated %}
+<h2>Estimated</h2>
+<p>A cost model computed these; nothing was run on that hardware.</p>
+<div class="scroll"><table>
+<tr><th>Cost model</th><th>Accelerator</th><th>Cycles</th><th>ms</th><th>at MHz</th><th>SRAM</th><th>Flash</th>
+<th>Operators on it</th><th>Left to the CPU, and not counted</th></tr>
+{% for run in estimated %}
+<tr><td>{{ run | runtime }}</td><td>{{ run.estimate.accelerator if run.estimate else run.device }}</td>
+{% if run.estimate and run.estimate.npu_share > 0 %}
+<td class="number">{{ "{:,}".format(run.estimate.cycles) }}</td>
+<td class="number">{{ "%.3g" | format(run.estimate.milliseconds) }}</td>
+<td class="number">{{ "%g" | format(run.estimate.clock_hz / 1e6) }}</td>
+<td class="number">{{ run.estimate.sram_bytes | value("bytes") }}</td>
+<td class="number">{{ run.estimate.flash_bytes | value("bytes") }}</td>
+{% else %}
+{% for _ in range(5) %}<td class="number">–</td>{% endfor %}
+{% endif %}
+{% if run.estimate %}
+<td class="number">{{ "{:.0%}".format(run.estimate.npu_share) }}</td>
+<td>{{ run.estimate.cpu_ops | join(", ") or "nothing" }}</td></tr>
+{% else %}
+<td class="number">–</td><td><pre>{{ run.error or "" }}</pre></td></tr>
+{% endif %}
+{% endfor %}
+</table></div>
+{% endif %}
 <h2>Size</h2>
 <p>{{ report.size.artifact_bytes | value("bytes") }}, {{ "%.4f" | format(report.size.ratio) }} of the source's
 {{ report.size.source_float32_bytes | value("bytes") }} of float32 parameters.</p>
@@ -63,7 +90,8 @@ pre { white-space: pre-wrap; font-size: .85em; }
 <h2>Notes</h2>
 <ul>{% for note in report.notes %}<li>{{ note }}</li>{% endfor %}</ul>
 <p><small>“measured” is that runtime on that hardware, “emulated” that runtime under an emulated processor, whose
-times say nothing about a board. Latencies are of batch 1, timed in turn with the float32 model.</small></p>
+times say nothing about a board, “estimated” a cost model. Latencies are of batch 1, timed in turn with the float32
+model.</small></p>
 </body>
 </html>
 """
@@ -74,8 +102,34 @@ def render(report: Report) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(value=format_value, style=_style)
-    return str(environment.from_string(_PAGE).render(report=report))
+    environment.filters.update(value=format_value, style=_style, runtime=runtime_name)
+    runs = executed(report)
+    return str(
+        environment.from_string(_PAGE).render(
+            report=report,
+            executed=runs,
+            estimated=estimated(report),
+            arenas=any(run.arena_bytes is not None for run in runs),
+        )
+    )
+
+
+def executed(report: Report) -> list[Run]:
+    """The runs in which a runtime computed something, here or emulated."""
+    return [run for run in report.runs if run.evidence != "estimated"]
+
+
+def estimated(report: Report) -> list[Run]:
+    """Those that a cost model only described: never in one table with the others."""
+    return [run for run in report.runs if run.evidence == "estimated"]
+
+
+def runtime_name(run: Run) -> str:
+    """Runtime, version, and what executes its operators where it has a choice."""
+    name = f"{run.runtime} {run.runtime_version}".strip()
+    if run.delegate is None:
+        return name
+    return f"{name} ({'no delegate' if run.delegate == 'none' else run.delegate})"
 
 
 def format_value(value: float | None, unit: str) -> str:
@@ -84,6 +138,8 @@ def format_value(value: float | None, unit: str) -> str:
         return "–"
     if unit == "bytes":
         return f"{value / 1e6:,.2f} MB" if value >= 1e5 else f"{value:,.0f} B"
+    if unit == "operators":
+        return f"{value:,.0f}"
     return f"{value:.4f}"
 
 

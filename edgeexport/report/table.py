@@ -6,36 +6,80 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.report.html import format_value
-from edgeexport.results import Report
+from edgeexport.report.html import estimated, executed, format_value, runtime_name
+from edgeexport.results import Report, Run
 
 _STYLES = {"pass": "green", "fail": "bold red", "not run": "yellow", "incomplete": "yellow"}
+_MISSING = "–"
 
 
 def render(report: Report) -> RenderableType:
-    """Runs, then checks, then the verdict."""
-    return Group(_runs(report), _checks(report), _verdict(report))
+    """Runs, then estimates if there are any, then checks, then the verdict."""
+    title = f"{report.model} for {report.target}, {report.precision}"
+    estimates = [_estimates(report)] if estimated(report) else []
+    return Group(Text(title, "italic"), _runs(report), *estimates, _checks(report), _verdict(report))
 
 
 def _runs(report: Report) -> Table:
-    table = Table(title=Text(f"{report.model} for {report.target}, {report.precision}"), title_justify="left")
+    """What runtimes did. A column of times or bytes that no run fills is left out: there is nothing to compare."""
+    runs = executed(report)
+    table = Table()
     for heading in ("Runtime", "Device", "Evidence"):
         table.add_column(heading)
-    for heading in ("Accuracy", "float32", "Unlike", "ms", "float32 ms", "Memory"):
+    figures = {
+        heading: column
+        for heading, column in _figures(runs).items()
+        if heading in {"Accuracy", "float32", "Unlike"} or set(column) - {_MISSING}
+    }
+    for heading in figures:
         table.add_column(heading, justify="right")
-    for run in report.runs:
-        accuracy, parity, latency = run.accuracy, run.parity, run.latency_ms
-        unlike = f"{parity.unlike}/{parity.samples}" if parity and parity.unlike is not None else "–"
+    for number, run in enumerate(runs):
         table.add_row(
-            Text(f"{run.runtime} {run.runtime_version}"),  # Text: names are not markup
+            Text(runtime_name(run)),  # Text: names are not markup
             Text(f"{run.device} ({run.machine})"),
             run.evidence,
-            format_value(accuracy.value, "share") if accuracy else "–",
-            format_value(accuracy.reference, "share") if accuracy else "–",
-            unlike,
-            f"{latency.p50:.2f}" if latency else "–",
-            f"{latency.float32_p50:.2f}" if latency else "–",
-            format_value(run.peak_memory_bytes, "bytes"),
+            *(column[number] for column in figures.values()),
+        )
+    return table
+
+
+def _figures(runs: list[Run]) -> dict[str, list[str]]:
+    """Every column of numbers by its heading, a cell for each run."""
+    return {
+        "Accuracy": [format_value(run.accuracy.value if run.accuracy else None, "share") for run in runs],
+        "float32": [format_value(run.accuracy.reference if run.accuracy else None, "share") for run in runs],
+        "Unlike": [
+            f"{run.parity.unlike}/{run.parity.samples}" if run.parity and run.parity.unlike is not None else _MISSING
+            for run in runs
+        ],
+        "ms": [f"{run.latency_ms.p50:.2f}" if run.latency_ms else _MISSING for run in runs],
+        "float32 ms": [f"{run.latency_ms.float32_p50:.2f}" if run.latency_ms else _MISSING for run in runs],
+        "Memory": [format_value(run.peak_memory_bytes, "bytes") for run in runs],
+        "Arena": [format_value(run.arena_bytes, "bytes") for run in runs],
+    }
+
+
+def _estimates(report: Report) -> Table:
+    """What cost models say, apart from what was run."""
+    table = Table(title=Text("Estimated by a cost model, not measured"), title_justify="left")
+    for heading in ("Estimator", "Accelerator"):
+        table.add_column(heading)
+    for heading in ("Cycles", "ms", "at MHz", "SRAM", "Flash", "On NPU"):
+        table.add_column(heading, justify="right")
+    table.add_column("Left to the CPU, not counted", overflow="fold")
+    for run in estimated(report):
+        said = run.estimate
+        counted = said is not None and said.npu_share > 0
+        table.add_row(
+            Text(runtime_name(run)),
+            Text(said.accelerator if said else run.device),
+            f"{said.cycles:,}" if said and counted else _MISSING,
+            f"{said.milliseconds:.3g}" if said and counted else _MISSING,
+            f"{said.clock_hz / 1e6:g}" if said and counted else _MISSING,
+            format_value(said.sram_bytes if said and counted else None, "bytes"),
+            format_value(said.flash_bytes if said and counted else None, "bytes"),
+            f"{said.npu_share:.0%}" if said else _MISSING,
+            Text(", ".join(said.cpu_ops) or "nothing") if said else Text("the estimate failed"),
         )
     return table
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+from edgeexport.estimate import Estimate
 from edgeexport.report import html
 from edgeexport.results import Accuracy, Check, Component, Latency, Parity, Report, Run, Size
 
@@ -71,14 +72,73 @@ def test_a_run_without_figures_is_dashes_and_its_log():
     assert shown.count("–") >= 8
 
 
+def estimated(**changes):
+    estimate = Estimate(
+        tool="vela",
+        tool_version="5.2.0",
+        accelerator="ethos-u55-128",
+        cycles=1_234_567,
+        milliseconds=6.1728,
+        clock_hz=200e6,
+        sram_bytes=54_321,
+        flash_bytes=234_567,
+        npu_share=0.875,
+        cpu_ops=("ARG_MAX", "CAST"),
+    )
+    run = Run(
+        runtime="vela",
+        runtime_version="5.2.0",
+        device="ethos-u55-128",
+        machine="armv8.1-m.main",
+        cpu="ethos-u55-128",
+        evidence="estimated",
+        estimate=estimate,
+    )
+    return msgspec.structs.replace(run, **changes)
+
+
+def test_an_estimate_stands_apart():
+    page = html.render(report(runs=(*report().runs, estimated())))
+    before, heading, after = page.partition("<h2>Estimated</h2>")
+    assert heading
+    assert "vela" not in before
+    shown = text(after)
+    for figure in ("vela 5.2.0", "1,234,567", "6.17", "200", "54,321 B", "0.23 MB", "88%", "ARG_MAX, CAST"):
+        assert figure in shown
+    assert "<h2>Estimated</h2>" not in html.render(report())
+
+
+def test_an_estimate_of_nothing_and_one_that_failed():
+    nothing = msgspec.structs.replace(
+        estimated().estimate, npu_share=0.0, cycles=0, milliseconds=0.0, cpu_ops=("CONV_2D",)
+    )
+    _, _, after = html.render(report(runs=(estimated(estimate=nothing),))).partition("<h2>Estimated</h2>")
+    assert "– – – – – 0% CONV_2D" in text(after)
+    _, _, after = html.render(report(runs=(estimated(estimate=None, error="vela crashed"),))).partition(
+        "Estimated</h2>"
+    )
+    assert "– – – – – – vela crashed" in text(after)
+
+
+def test_arena_and_delegate():
+    run = msgspec.structs.replace(report().runs[0], arena_bytes=6_864, delegate="xnnpack")
+    shown = text(html.render(report(runs=(run, report().runs[0]))))
+    assert "Tensor arena" in shown
+    assert "6,864 B" in shown
+    assert "onnxruntime 1.22 (xnnpack)" in shown
+    assert "Tensor arena" not in html.render(report())
+
+
 def test_markup_in_names_is_text():
     hostile = "<script>alert(1)</script>{{ 7 * 7 }}"
     run = msgspec.structs.replace(report().runs[0], device=hostile, cpu=hostile, runtime_version=hostile)
     check = msgspec.structs.replace(report().checks[0], note=hostile, name=hostile, where=hostile)
-    page = html.render(report(model=hostile, target=hostile, runs=(run,), checks=(check,), notes=(hostile,)))
+    estimate = msgspec.structs.replace(estimated().estimate, accelerator=hostile, cpu_ops=(hostile,))
+    runs = (run, estimated(estimate=estimate, runtime_version=hostile), estimated(estimate=None, error=hostile))
+    page = html.render(report(model=hostile, target=hostile, runs=runs, checks=(check,), notes=(hostile,)))
     assert "<script" not in page
     assert "49" not in text(page).replace("0.49", "")
-    assert page.count("&lt;script&gt;") >= 9
+    assert page.count("&lt;script&gt;") >= 13
 
 
 def test_nothing_is_fetched_and_every_element_is_closed():
@@ -97,7 +157,7 @@ def test_nothing_is_fetched_and_every_element_is_closed():
             self.open = tuple(self.open)
 
     watch = Watch()
-    watch.feed(html.render(report()))
+    watch.feed(html.render(report(runs=(*report().runs, estimated(), estimated(estimate=None, error="x")))))
     assert watch.open == ()
 
 
@@ -109,6 +169,7 @@ def test_nothing_is_fetched_and_every_element_is_closed():
         (100_000, "bytes", "0.10 MB"),
         (1_234_567_890, "bytes", "1,234.57 MB"),
         (0.25, "ratio", "0.2500"),
+        (3.0, "operators", "3"),
         (-0.0123, "share", "-0.0123"),
     ],
 )

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from edgeexport.estimate import Estimate
 from edgeexport.report import table
-from edgeexport.results import Check, Parity, Report, Run, Size
+from edgeexport.results import Check, Latency, Parity, Report, Run, Size
 
 RUN = Run(
     runtime="onnxruntime",
@@ -61,3 +62,89 @@ def test_a_narrow_terminal_loses_no_check():
     shown = draw(REPORT, width=60)
     assert "INCOMPLETE" in shown
     assert shown.count("agreement") + shown.count("agreemen") >= 1
+
+
+ESTIMATE = Estimate(
+    tool="vela",
+    tool_version="5.2.0",
+    accelerator="ethos-u55-128",
+    cycles=1_234_567,
+    milliseconds=6.1728,
+    clock_hz=200e6,
+    sram_bytes=54_321,
+    flash_bytes=234_567,
+    npu_share=0.875,
+    cpu_ops=("ARG_MAX", "CAST"),
+)
+ESTIMATED = Run(
+    runtime="vela",
+    runtime_version="5.2.0",
+    device="ethos-u55-128",
+    machine="armv8.1-m.main",
+    cpu="ethos-u55-128",
+    evidence="estimated",
+    estimate=ESTIMATE,
+)
+
+
+def rows(shown, word):
+    return [line for line in shown.splitlines() if word in line]
+
+
+def test_an_estimate_has_a_table_of_its_own():
+    shown = draw(msgspec.structs.replace(REPORT, runs=(RUN, ESTIMATED)))
+    assert "Estimated by a cost model, not measured" in shown
+    (row,) = rows(shown, "vela 5.2.0")
+    for figure in ("ethos-u55-128", "1,234,567", "6.17", "200", "54,321 B", "0.23 MB", "88%", "ARG_MAX, CAST"):
+        assert figure in row
+    runs, _, _ = shown.partition("Estimated by")
+    assert "onnxruntime 1.22" in runs
+    assert "vela" not in runs
+    assert "Estimated" not in draw(REPORT)
+
+
+def test_an_estimate_of_nothing_has_no_figures():
+    nothing = msgspec.structs.replace(ESTIMATE, npu_share=0.0, cycles=0, milliseconds=0.0, cpu_ops=("CONV_2D",))
+    shown = draw(msgspec.structs.replace(REPORT, runs=(RUN, msgspec.structs.replace(ESTIMATED, estimate=nothing))))
+    (row,) = rows(shown, "vela 5.2.0")
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == [*["–"] * 5, "0%", "CONV_2D"]
+
+
+def test_an_estimate_that_failed():
+    failed = msgspec.structs.replace(ESTIMATED, estimate=None, error="vela crashed\nits log")
+    (row,) = rows(draw(msgspec.structs.replace(REPORT, runs=(RUN, failed))), "vela 5.2.0")
+    assert "the estimate failed" in row
+    assert "ethos-u55-128" in row
+
+
+def test_columns_that_no_run_fills_are_left_out():
+    assert "Memory" in draw(REPORT)
+    for heading in (" ms ", "float32 ms", "Arena"):
+        assert heading not in draw(REPORT)
+    micro = msgspec.structs.replace(RUN, runtime="tflite-micro", arena_bytes=6_864, peak_memory_bytes=None)
+    shown = draw(msgspec.structs.replace(REPORT, runs=(micro,)))
+    assert "Arena" in shown
+    assert "6,864 B" in shown
+    assert "Memory" not in shown
+    latency = Latency(p50=1.5, p90=2.0, float32_p50=2.5, float32_p90=3.0, count=3, threads=1)
+    timed = msgspec.structs.replace(RUN, latency_ms=latency)
+    shown = draw(msgspec.structs.replace(REPORT, runs=(timed, micro)))
+    assert "float32 ms" in shown
+    (row,) = rows(shown, "tflite-micro")
+    assert [cell.strip() for cell in row.strip("│").split("│")][-4:] == ["–", "–", "–", "6,864 B"]
+
+
+@pytest.mark.parametrize(
+    ("delegate", "said"),
+    [("xnnpack", "litert 2.3 (xnnpack)"), ("none", "litert 2.3 (no delegate)"), (None, "litert 2.3")],
+)
+def test_what_executes_the_operators(delegate, said):
+    run = msgspec.structs.replace(RUN, runtime="litert", runtime_version="2.3", delegate=delegate)
+    (row,) = rows(draw(msgspec.structs.replace(REPORT, runs=(run,))), "litert")
+    assert row.strip("│").split("│")[0].strip() == said
+
+
+def test_operators_are_counted():
+    check = Check(name="compatibility", measured=2.0, limit=0.0, unit="operators", verdict="fail", where="there")
+    (row,) = rows(draw(msgspec.structs.replace(REPORT, checks=(check,))), "compatibility")
+    assert [cell.strip() for cell in row.strip("│").split("│")][1:3] == ["2", "0"]
