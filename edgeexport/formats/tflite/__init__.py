@@ -28,8 +28,12 @@ class TfliteFormat:
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""
         from edgeexport.formats.tflite.export import write_float32
+        from edgeexport.formats.tflite.flatbuffer import read_model
+        from edgeexport.formats.tflite.inspect import read_signature
 
-        return Artifact("tflite", path, "fp32", write_float32(source, interface, path))
+        known = write_float32(source, interface, path)
+        written = read_signature(read_model(path), path.name)  # integers where the source was quantized already
+        return Artifact("tflite", path, "fp32", _with_integers(known, written))
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
         """Bring the float32 model to ``settings.precision``."""

@@ -42,7 +42,7 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     litert_torch = import_converter()
     fixed, dimension = _fixed_lengths(source, interface)
     lengths = interface.lengths if dimension else (0,)
-    module = _module(source)
+    module = trained = _module(source)
     moved = [
         number
         for number, spec in enumerate(source.signature.inputs)
@@ -61,8 +61,22 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         for length in lengths:
             name = f"{dimension}_{length}" if dimension else "main"
             converter = (converter or litert_torch).signature(name, module, example(length))
-        converter.convert().export(str(path))
+        converter.convert(quant_config=_quant_config(trained)).export(str(path))
     return _finish(source, interface, path, fixed, dimension)
+
+
+def _quant_config(module: torch.nn.Module) -> Any:
+    """For a module that torchao's PT2E has quantized: its attribute ``pt2e_quantizer`` says by which scheme.
+
+    The converter then writes integer operators for its quantize and dequantize pairs. It is the route of
+    quantization-aware training, whose ranges are in the module already; ``fp32`` leaves such a model as it is.
+    """
+    quantizer = getattr(module, "pt2e_quantizer", None)
+    if quantizer is None:
+        return None
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    return QuantConfig(pt2e_quantizer=quantizer)
 
 
 def _module(source: Source) -> torch.nn.Module:
