@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexport.cli.guard import CHECK_FAILED
+from edgeexport.settings import PRECISIONS
 
 if TYPE_CHECKING:
     from edgeexport.results import Report
@@ -70,7 +71,7 @@ def export(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="fp32, fp16, w8, w4, w8a8-dynamic or w8a8; default: the target's own."),
+        typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}; default: the target's own."),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -26,13 +26,22 @@ def inspect(model: Model, trust_remote_code: TrustRemoteCode = False, json: AsJs
     typer.echo(f"{'float32':12} {about['float32_bytes'] / 1e6:,.2f} MB of parameters")
     for direction in ("inputs", "outputs"):
         for tensor in about["signature"][direction]:
-            shape = ", ".join(map(str, tensor["shape"]))
-            typer.echo(f"{direction[:-1]:12} {tensor['name']}: {tensor['dtype']} [{shape}]")
+            typer.echo(f"{direction[:-1]:12} {_in_words(tensor)}")
+    for dimension, lengths in about["signature"].get("lengths", {}).items():
+        typer.echo(f"{'lengths':12} {dimension}: {', '.join(map(str, lengths))}")
     for part in about.get("components", ()):
         typer.echo(f"{'bytes':12} {part['bytes']:>12,}  {part['dtype']:8}  {part['name']}")
     for note in about.get("notes", ()):
         typer.echo(f"{'note':12} {note}")
     return 0
+
+
+def _in_words(tensor: dict[str, Any]) -> str:
+    """A tensor's name, type and shape, and of integers that stand for real numbers how."""
+    words = f"{tensor['name']}: {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+    if tensor.get("scale") is not None:
+        words += f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+    return words
 
 
 def _source(model: str, trust_remote_code: bool) -> dict[str, Any]:

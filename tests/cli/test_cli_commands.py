@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import edgeexport
 from edgeexport.cli.main import app
+from edgeexport.settings import PRECISIONS
 from edgeexport.target import shipped_targets
 
 
@@ -37,6 +38,12 @@ def test_help_names_every_command_and_the_exit_codes(run):
         assert run(name, "--help").exit_code == 0
 
 
+def test_help_names_every_precision(run):
+    shown = " ".join(run("export", "--help").output.split())
+    assert f"{', '.join(PRECISIONS)}; default: the target's own." in shown
+    assert "w8a16" in shown
+
+
 def test_version(run):
     assert run("--version").output == f"{edgeexport.__version__}\n"
 
@@ -57,6 +64,18 @@ def test_a_targets_rules_and_where_they_are_documented(run, board):
     assert "https://" in lines[where + 1]
     assert "emulation.cpu = cortex-a72 (arm64)" in lines
     assert "limits.size_ratio = 1000.0" in run("targets", board).output
+
+
+@pytest.mark.parametrize("name", shipped_targets())
+def test_every_shipped_targets_rules(run, name):
+    result = run("targets", name)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].startswith(f"{name}: ")
+    rules = [number for number, line in enumerate(lines) if " = " in line and not line.startswith((" ", "when."))]
+    assert len(rules) > 10
+    for number in rules:
+        assert lines[number + 1].startswith("    "), f"{lines[number]} is not documented"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +178,23 @@ def test_inspect_a_model_and_a_bundle(run, linear, packed):
     assert "x: float32 [batch, 16]" in shown
     assert "board" in shown
     assert run("inspect", "./nowhere").exit_code == 2
+
+
+def test_inspect_prints_lengths_and_scales(run, packed, tmp_path):
+    """As bundles of formats with fixed shapes and integer inputs have them."""
+    copy = shutil.copytree(packed, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["signature"]["inputs"] = [
+        {"name": "ids", "dtype": "int32", "shape": [1, "tokens"]},
+        {"name": "x", "dtype": "int8", "shape": [1, 16], "scale": 0.0123456789, "zero_point": -3},
+    ]
+    manifest["signature"]["lengths"] = {"tokens": [64, 128]}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    lines = run("inspect", copy).stdout.splitlines()
+    assert "input        ids: int32 [1, tokens]" in lines
+    assert "input        x: int8 [1, 16], scale 0.0123457, zero point -3" in lines
+    assert "lengths      tokens: 64, 128" in lines
+    assert json.loads(run("inspect", copy, "--json").stdout)["signature"] == manifest["signature"]
 
 
 def test_devices(run):
