@@ -16,8 +16,10 @@ _IDS = 100
 _CONSTANT = {"attention_mask": 1, "token_type_ids": 0}
 
 
-def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[dict[str, np.ndarray]]:
-    """``count`` samples: floats from a standard normal distribution, ids below 100.
+def synthetic_inputs(
+    signature: Signature, preprocess: Any, count: int, vocabulary: int = _IDS
+) -> list[dict[str, np.ndarray]]:
+    """``count`` samples: floats from a standard normal distribution, ids below 100 and below ``vocabulary``.
 
     A dynamic axis is 1 for the batch and 16 elsewhere, or less where the tokenizer stops earlier; where the signature
     names lengths, the smallest. An image's height, width and channels are those of its preprocessing.
@@ -26,7 +28,10 @@ def synthetic_inputs(signature: Signature, preprocess: Any, count: int) -> list[
     image = _image_lengths(preprocess) if isinstance(preprocess, ImagePreprocess) else {}
     limit = preprocess.max_length if isinstance(preprocess, TokenizerPreprocess) else _LENGTH
     shapes = {spec.name: _shape(spec, signature, image, min(limit, _LENGTH)) for spec in signature.inputs}
-    return [{spec.name: _values(spec, shapes[spec.name], generator) for spec in signature.inputs} for _ in range(count)]
+    return [
+        {spec.name: _values(spec, shapes[spec.name], generator, min(vocabulary, _IDS)) for spec in signature.inputs}
+        for _ in range(count)
+    ]
 
 
 def _image_lengths(preprocess: ImagePreprocess) -> dict[int, int]:
@@ -44,11 +49,11 @@ def _shape(spec: TensorSpec, signature: Signature, image: Mapping[int, int], oth
     )
 
 
-def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, ids: int) -> np.ndarray:
     if np.dtype(spec.dtype).kind == "f":
         return generator.standard_normal(shape).astype(spec.dtype)
     if spec.name in _CONSTANT:
         return np.full(shape, _CONSTANT[spec.name], spec.dtype)
     if spec.name == "position_ids":
         return np.broadcast_to(np.arange(shape[-1]), shape).astype(spec.dtype)
-    return generator.integers(0, _IDS, shape).astype(spec.dtype)
+    return generator.integers(0, ids, shape).astype(spec.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,7 @@ from edgeexport.settings import STATIC, Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
+from edgeexport.text_features import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -313,7 +315,7 @@ class Export:
         count = self.recipe.settings.golden_samples
         if samples is None:
             signature = self.artifact.signature.real()
-            inputs = synthetic_inputs(signature, self.preprocess, count)
+            inputs = synthetic_inputs(signature, self.preprocess, count, self._vocabulary())
             key = {"samples": "synthetic", "signature": signature.to_dict()}
             references = self._outputs(inputs, count, "synthetic inputs", key)
         else:
@@ -327,6 +329,15 @@ class Export:
                 writer.add(item)
             writer.close()
         return len(inputs)
+
+    def _vocabulary(self) -> int:
+        """How many token ids the model's tokenizer gives; any number where there is none."""
+        path = None if self.source.assets is None else self.source.assets / TOKENIZER_FILE
+        if path is None or not path.is_file():
+            return sys.maxsize
+        from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
+
+        return int(Tokenizer.from_file(str(path)).get_vocab_size())
 
     def _copy_reference(self, folder: Path) -> Reference | None:
         """Take the reference outputs of the evaluation set along where they are small."""

@@ -177,7 +177,7 @@ class Verification:
         self, run: Run, target: Target, settings: Settings, evaluation: Evaluation | None, bundle: Bundle
     ) -> Iterator[Check]:
         missing_accuracy = ""
-        if bundle.manifest.task == "classification":
+        if bundle.manifest.task == "classification" and run.evidence != "estimated":
             missing_accuracy = "no labelled evaluation set was given (--evaluation)"
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"

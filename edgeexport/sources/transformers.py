@@ -177,18 +177,18 @@ class TransformersSource(Source):
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
-        with native_output():  # quantization libraries that it imports where they are installed warn of each other
-            loader = getattr(transformers, self._kind.loader)
         try:
-            model, loading = loader.from_pretrained(
-                self._folder,
-                output_loading_info=True,
-                dtype=torch.float32,
-                attn_implementation=self._kind.attention,
-                local_files_only=True,
-                weights_only=True,
-                trust_remote_code=self._options.trust_remote_code,
-            )
+            with native_output():  # quantization libraries that it imports where they are installed warn of each other
+                loader = getattr(transformers, self._kind.loader)
+                model, loading = loader.from_pretrained(
+                    self._folder,
+                    output_loading_info=True,
+                    dtype=torch.float32,
+                    attn_implementation=self._kind.attention,
+                    local_files_only=True,
+                    weights_only=True,
+                    trust_remote_code=self._options.trust_remote_code,
+                )
         except Exception as error:
             if _is_unsafe(error):
                 raise _unsafe(self._folder) from error
@@ -205,8 +205,9 @@ class TransformersSource(Source):
 
     @cached_property
     def _export_config(self) -> Any:
-        import optimum.exporters.onnx.model_configs  # noqa: F401  registers the architectures
-        from optimum.exporters.tasks import TasksManager
+        with native_output():
+            import optimum.exporters.onnx.model_configs  # noqa: F401  registers the architectures
+            from optimum.exporters.tasks import TasksManager
 
         try:
             constructor = TasksManager.get_exporter_config_constructor(

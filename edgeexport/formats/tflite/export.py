@@ -39,10 +39,10 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         RecipeError: the interface does not fit the model.
         ConversionError: the converter failed.
     """
-    litert_torch = import_converter()
+    module = trained = _module(source)
     fixed, dimension = _fixed_lengths(source, interface)
     lengths = interface.lengths if dimension else (0,)
-    module = trained = _module(source)
+    litert_torch = import_converter()
     moved = [
         number
         for number, spec in enumerate(source.signature.inputs)
