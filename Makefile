@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make setup     create $(VENV) with the tested versions"
-	@echo "make demo      export a real model for the Raspberry Pi 4 and verify it"
+	@echo "make demo      export a real model for the Raspberry Pi 4 and for Android, and verify it"
 	@echo "make test      what a contributor runs, under 10 minutes on 2 cores"
 	@echo "make test-all  also the emulated boards and the large models"
 	@echo "make lint      format, style, types, import contracts"
@@ -45,4 +45,4 @@ bench: setup
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo-bundle
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo-bundle demo-bundle-phone

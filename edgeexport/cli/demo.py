@@ -1,4 +1,4 @@
-"""Export a real sentence encoder for the Raspberry Pi 4 and verify it, with no file from outside."""
+"""Export a real sentence encoder for a board and a phone and verify it, with no file from outside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _TARGET = "raspberry-pi-4"
+_PHONE = "android-arm64-litert"
 _EVALUATION = 48
 _NAME = "all-minilm-l6-v2"
 
@@ -28,18 +29,36 @@ def demo(
     from edgeexport.pipeline import Request, run_export
 
     model = _encoder()
-    devices = ("local", f"emulated:{_TARGET}") if emulate and _emulated_board() else ("local",)
+    boards = ("local", f"emulated:{_TARGET}") if emulate and _emulated_board() else ("local",)
+    plans: list[tuple[str, str | None, Path, tuple[str, ...]]] = [(_TARGET, None, output, boards)]
+    if _has_litert():
+        plans.append((_PHONE, "w8a8-dynamic", output.with_name(f"{output.name}-phone"), ("local",)))
+    else:
+        typer.echo("\nNot exported for a phone: pip install 'edgeexport[litert]' adds TFLite")
+    statuses = []
     with tempfile.TemporaryDirectory(prefix="edgeexport-demo-") as folder:
         link = Path(folder) / _NAME
         link.symlink_to(model, target_is_directory=True)
         calibration, evaluation = _write_sentences(Path(folder))
-        request = Request(
-            model=str(link), target=_TARGET, calibration=calibration, evaluation=evaluation, output=output
-        )
-        bundle, report = run_export(request, show.progress(), devices=devices)
-    status = print_result(bundle.path, report, as_json=False)
+        for target, precision, place, devices in plans:
+            request = Request(
+                model=str(link),
+                target=target,
+                calibration=calibration,
+                evaluation=evaluation,
+                flags={} if precision is None else {"precision": precision},
+                output=place,
+            )
+            bundle, report = run_export(request, show.progress(), devices=devices)
+            statuses.append(print_result(bundle.path, report, as_json=False))
     typer.echo(f"\nNext: edgeexport inspect {output}\n      edgeexport verify {output} --on local")
-    return status
+    return max(statuses)
+
+
+def _has_litert() -> bool:
+    import importlib.util
+
+    return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "ai_edge_quantizer", "litert_torch"))
 
 
 def _encoder() -> Path:
