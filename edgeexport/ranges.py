@@ -31,7 +31,7 @@ class Range:
     def add(self, values: np.ndarray) -> None:
         """Count an array in."""
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        self.squares += float(np.vdot(values, values))
+        self.squares += float(np.square(values, dtype=np.float64).sum())
         self.count += values.size
 
     @property

@@ -16,7 +16,7 @@ from edgeexport.settings import STATIC, Interface, Settings
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
 
-_ELSEWHERE = {"smoothing": 0.0, "reduce_range": False, "bias_correction": False, "mask_value": 0.0}
+_ELSEWHERE = {"smoothing": 0.0, "reduce_range": False, "bias_correction": False, "mask_value": 0.0, "float_outputs": ()}
 """Rules of other formats, with the value that leaves them off."""
 
 
@@ -81,10 +81,11 @@ def _decide(
 ) -> tuple[dict[str, str], dict[str, Interval], list[str]]:
     """The precision of each operator, the interval of each activation that needs one, and notes for the report."""
     from edgeexport.formats.tflite.observe import Observer, common_name, find_intervals
-    from edgeexport.formats.tflite.plan import Graph, assign, fall_back
+    from edgeexport.formats.tflite.plan import Graph, assign, carry, fall_back
 
     graph = Graph(model)
-    precisions = assign(graph, settings)
+    assigned = assign(graph, settings)
+    precisions = carry(graph, assigned, settings)
     notes = []
     static = {name for name, precision in precisions.items() if precision in STATIC}
     intervals: dict[str, Interval] = {}
@@ -95,10 +96,12 @@ def _decide(
                 "Give --calibration FILE, or choose --precision w8a8-dynamic.",
             )
         tensors = [name for node in graph.nodes if node.name in static for name in graph.activations(node)]
+        if settings.quantization.io_type != "float32":
+            tensors += graph.ends()
         observer = Observer(model, path.read_bytes(), tensors)
         ranges = observer.ranges(feeds("activation ranges"))
         coarse = fall_back(graph, precisions, ranges, settings)
-        precisions.update(dict.fromkeys(coarse, settings.quantization.fallback))
+        precisions = carry(graph, {**assigned, **dict.fromkeys(coarse, settings.quantization.fallback)}, settings)
         found = find_intervals(observer, ranges, settings.calibration, feeds)
         intervals = {name: found[common_name(name)] for name in dict.fromkeys(tensors) if common_name(name) in found}
         if coarse:
@@ -112,7 +115,6 @@ def _decide(
         if name == common_name(name):
             counts[precision] = counts.get(precision, 0) + 1
     notes.append("operators by precision: " + ", ".join(f"{counts[key]} {key}" for key in sorted(counts)))
-    precisions = {name: precision for name, precision in precisions.items() if precision != "fp32"}
     return precisions, intervals, notes
 
 
@@ -122,6 +124,12 @@ def _check_rules(settings: Settings) -> None:
             raise RecipeError(f"the format tflite has no quantization.{rule}", "Leave it out.")
     if settings.quantization.activation_type != "int8" or settings.quantization.weight_type != "int8":
         raise RecipeError("TFLite's integer kernels take int8 activations and weights", "Leave the types at int8.")
+    blocks = settings.quantization.block_size
+    if (settings.precision == "w4" and blocks == 16) or (settings.precision == "w8" and blocks != 0):
+        allowed = "0, 32, 64 or 128" if settings.precision == "w4" else "0, one scale an output channel"
+        raise RecipeError(f"TFLite's {settings.precision} has no blocks of {blocks}", f"Choose {allowed}.")
+    if settings.precision == "fp32" and any(override.precision != "fp32" for override in settings.overrides):
+        raise RecipeError("an override contradicts precision fp32, which leaves every operator float", "Choose w8a8.")
     if settings.precision not in STATIC and settings.quantization.io_type != "float32":
         raise RecipeError(
             f"integer inputs and outputs need a static precision, not {settings.precision}",

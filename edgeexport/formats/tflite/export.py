@@ -41,7 +41,7 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     """
     module = trained = _module(source)
     fixed, dimension = _fixed_lengths(source, interface)
-    lengths = interface.lengths if dimension else (0,)
+    lengths = sorted(set(interface.lengths)) if dimension else [0]
     litert_torch = import_converter()
     moved = [
         number
@@ -130,7 +130,7 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
     write_model(model, path)
 
     def as_converted(spec: TensorSpec, image: bool = False) -> TensorSpec:
-        shape = tuple(fixed.get(str(length), length) for length in spec.shape)
+        shape = tuple(length if isinstance(length, int) else fixed.get(length, length) for length in spec.shape)
         if image:
             shape = (shape[0], *shape[2:], shape[1])
         return replace(spec, dtype=_NARROWED.get(spec.dtype, spec.dtype), shape=shape)
@@ -141,15 +141,15 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
             for spec in source.signature.inputs
         ),
         tuple(as_converted(spec) for spec in source.signature.outputs),
-        {dimension: tuple(sorted(interface.lengths))} if dimension else {},
+        {dimension: tuple(sorted(set(interface.lengths)))} if dimension else {},
     )
 
 
 def _fixed_lengths(source: Source, interface: Interface) -> tuple[dict[str, int], str | None]:
     """A length for every dynamic dimension but one, and the name of that one: it takes ``interface.lengths``."""
     signature = source.signature
-    fixed = {str(spec.shape[0]): 1 for spec in (*signature.inputs, *signature.outputs) if spec.shape}
-    fixed.pop("1", None)
+    firsts = [spec.shape[0] for spec in (*signature.inputs, *signature.outputs) if spec.shape]
+    fixed = {length: 1 for length in firsts if isinstance(length, str)}
     for spec in signature.inputs:
         if spec.dtype in _REFUSED:
             raise ModelError(f"{source.name}: TFLite has no inputs of dtype {spec.dtype} ('{spec.name}')")

@@ -56,21 +56,37 @@ def read_signature(model: Any, where: str) -> Signature:
     shapes = [_shapes(model, entry) for entry in entries]
     if any(set(shape) != set(shapes[0]) for shape in shapes):
         raise ModelError(f"{where}: its signatures have different inputs and outputs")
-    lengths: set[int] = set()
+    lengths = _lengths(shapes, where)
 
     def spec(name: str, index: int) -> TensorSpec:
         tensor = model.subgraphs[first.subgraph].tensors[index]
         shape: list[Dimension] = []
         for axis, length in enumerate(shapes[0][name]):
-            found = {other[name][axis] for other in shapes}
-            if len(found) > 1:
-                lengths.update(found)
-            shape.append(length if len(found) == 1 else dimension)
+            shape.append(length if len({other[name][axis] for other in shapes}) == 1 else dimension)
         return TensorSpec(name, dtype_name(tensor.type), tuple(shape), *_quantization(tensor))
 
     inputs = tuple(spec(name, index) for name, index in first.inputs.items())
     outputs = tuple(spec(name, index) for name, index in first.outputs.items())
-    return Signature(inputs, outputs, {dimension: tuple(sorted(lengths))} if lengths else {})
+    return Signature(inputs, outputs, {dimension: lengths} if lengths else {})
+
+
+def _lengths(shapes: list[dict[str, tuple[int, ...]]], where: str) -> tuple[int, ...]:
+    """The one length by which each signature differs from the others, ascending; none where there is one signature.
+
+    Raises:
+        ModelError: ranks differ, or a signature has several such lengths.
+    """
+    found: list[set[int]] = [set() for _ in shapes]
+    for name, first in shapes[0].items():
+        if any(len(other[name]) != len(first) for other in shapes):
+            raise ModelError(f"{where}: its signatures have '{name}' in different ranks")
+        for axis in range(len(first)):
+            if len({other[name][axis] for other in shapes}) > 1:
+                for lengths, other in zip(found, shapes, strict=True):
+                    lengths.add(other[name][axis])
+    if any(len(lengths) > 1 for lengths in found):
+        raise ModelError(f"{where}: its signatures differ in more than one length")
+    return tuple(sorted(length for lengths in found for length in lengths))
 
 
 def _quantization(tensor: Any) -> tuple[float | None, int | None]:

@@ -8,7 +8,7 @@ of a megabyte a signature.
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from typing import Any
 
 from edgeexport.formats.tflite.flatbuffer import tensor_name
@@ -32,19 +32,26 @@ def shorten(model: Any) -> None:
     """
     for number, graph in enumerate(model.subgraphs):
         first = f"{number}/" if number else ""
-        counts: Counter[str] = Counter()
         names: dict[int, str] = {}
         for index in graph.inputs:
             names[index] = f"{first}input.{len(names)}"
         names.update({index: f"{first}output.{place}" for place, index in enumerate(graph.outputs)})
+        taken = set(names.values())
         for operator in graph.operators:
             for output in (index for index in operator.outputs if index not in names):
                 path = module_path(tensor_name(graph.tensors[output])) or "model"
-                counts[path] += 1
-                names[output] = f"{first}{path}.{counts[path]}" if counts[path] > 1 else f"{first}{path}"
+                names[output] = _free(f"{first}{path}", taken)
             user = names[operator.outputs[0]] if operator.outputs else f"{first}end"
             for position, index in enumerate(operator.inputs):
                 if index >= 0 and index not in names:
                     names[index] = f"{user}/{position}"
         for index, tensor in enumerate(graph.tensors):
             tensor.name = names.get(index, f"{first}unused.{index}").encode()
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name.2, name.3 … that nothing has yet; it is taken then."""
+    numbered = (f"{name}.{number}" for number in itertools.count(2))
+    found = next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
+    taken.add(found)
+    return found

@@ -64,6 +64,14 @@ class Graph:
         """Those that it reads."""
         return list(self._names(node, node.operator.inputs))
 
+    def ends(self) -> list[str]:
+        """Names of the model's own float inputs and outputs."""
+        found = []
+        for graph in self.model.subgraphs:
+            tensors = [graph.tensors[index] for index in (*graph.inputs, *graph.outputs)]
+            found += [tensor_name(tensor) for tensor in tensors if dtype_name(tensor.type) == "float32"]
+        return found
+
     def is_layer(self, node: Node) -> bool:
         """Whether an operator has a constant weight."""
         place = WEIGHTS.get(node.op)
@@ -82,10 +90,10 @@ class Graph:
 
 
 def assign(graph: Graph, settings: Settings) -> dict[str, str]:
-    """The precision of each operator that is not left float, by its name.
+    """The precision of each operator that rules or overrides name, by its name; ``fp32`` where one is left float.
 
     Raises:
-        RecipeError: an override matches no operator, or is one that the precision cannot be mixed with.
+        RecipeError: an override matches no operator, or asks for what the operator or the precision cannot have.
     """
     chosen = _by_rule(graph, settings)
     for override in settings.overrides:
@@ -93,16 +101,38 @@ def assign(graph: Graph, settings: Settings) -> dict[str, str]:
         if not matched:
             raise RecipeError(
                 f"override {override} matches no operator of the model",
-                "Names are module paths of the source, as `edgeexport inspect BUNDLE --json` has them.",
-            )
-        if override.precision == "w8a8" and settings.precision not in STATIC:
-            raise RecipeError(
-                f"{override} contradicts precision {settings.precision}, which calibrates nothing",
-                "Choose --precision w8a8.",
+                "Names are module paths of the source; the notes of a bundle have some.",
             )
         for node in matched:
-            chosen[node.name] = override.precision
-    return {name: precision for name, precision in chosen.items() if precision != "fp32"}
+            chosen[node.name] = _overridden(graph, node, override, settings)
+    return chosen
+
+
+def carry(graph: Graph, chosen: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """What :func:`assign` chose, and the operators that pass integers between two that are static."""
+    rules = settings.quantization
+    carried = dict(chosen)
+    for node in graph.nodes:
+        able = settings.precision in STATIC and node.op in rules.carried_op_types and node.name not in carried
+        if able and _reads_integers(graph, node, carried):
+            carried[node.name] = settings.precision
+    return {name: precision for name, precision in carried.items() if precision != "fp32"}
+
+
+def _overridden(graph: Graph, node: Node, override: Override, settings: Settings) -> str:
+    asked = override.precision
+    if asked == "w8a8" and settings.precision not in STATIC:
+        raise RecipeError(
+            f"{override} contradicts precision {settings.precision}, which calibrates nothing", "Choose w8a8."
+        )
+    if asked != "fp32" and node.op == "EMBEDDING_LOOKUP":
+        return _embedding(settings)
+    if asked in {"w8", "w8a8-dynamic"} and not graph.is_layer(node):
+        raise RecipeError(
+            f"{override} matches {node.op} '{common_name(node.name)}', which has no weights to quantize",
+            "Name operators with weights, or choose w8a8 or fp32.",
+        )
+    return asked
 
 
 def fall_back(graph: Graph, chosen: Mapping[str, str], ranges: Mapping[str, Range], settings: Settings) -> list[str]:
@@ -128,20 +158,16 @@ def _by_rule(graph: Graph, settings: Settings) -> dict[str, str]:
     everything = "*" in rules.op_types
     chosen: dict[str, str] = {}
     for node in graph.nodes:
-        carried = node.op in rules.carried_op_types
-        if node.op == "EMBEDDING_LOOKUP":
-            wanted = everything or node.op in rules.op_types
-            if wanted:
-                chosen[node.name] = _embedding(settings)
+        if not (everything or node.op in rules.op_types):
             continue
-        if settings.precision in STATIC:
-            wanted = everything or (node.op in rules.op_types and _weight_is_constant(graph, node, settings))
-            wanted = wanted and not _is_stem(graph, node, chosen, settings)
-            if carried and not everything:
-                wanted = _reads_integers(graph, node, chosen)
-        else:
-            wanted = (everything or node.op in rules.op_types) and graph.is_layer(node)
-        if wanted:
+        if node.op == "EMBEDDING_LOOKUP":
+            chosen[node.name] = _embedding(settings)
+        elif settings.precision in STATIC:
+            if everything or (
+                _weight_is_constant(graph, node, settings) and not _is_stem(graph, node, chosen, settings)
+            ):
+                chosen[node.name] = settings.precision
+        elif graph.is_layer(node):
             chosen[node.name] = _layer(settings, node)
     return chosen
 
