@@ -113,7 +113,7 @@ def targets_folder() -> Path:
 def shipped_targets() -> dict[str, str]:
     """Name and title of every shipped profile, in name order, read without validating."""
     titles = {}
-    for path in sorted(targets_folder().glob("*.toml")):
+    for path in sorted(targets_folder().glob("*.toml"), key=lambda path: path.stem):
         titles[path.stem] = str(_read(path).get("title", ""))
     return titles
 
