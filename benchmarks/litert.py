@@ -43,6 +43,7 @@ def main() -> None:
     target, board = ("raspberry-pi-3-32bit",) * 2 if options.old else ("android-arm64-litert", "raspberry-pi-4-litert")
     figures: list[Figure] = []
     with workspace() as folder:
+        link_devices(folder / "cache")
         for name, (asked, limits) in (OLD if options.old else MODELS).items():
             note(f"exporting {name}")
             bundle = folder / name.replace(", ", "-").replace(" ", "-")
@@ -59,6 +60,14 @@ def main() -> None:
                 note(f"running {name} on {board}")
                 figures += on_board(name, bundle, data / "validation.jsonl", board, options.emulated)
     finish(figures, options.json)
+
+
+def link_devices(cache: Path) -> None:
+    """Let an otherwise empty cache have the environments and boards of the user's."""
+    from edgeexport.cache import cache_root
+
+    cache.mkdir()
+    (cache / "devices").symlink_to(cache_root() / "devices")
 
 
 def judge(name: str, report: dict[str, Any], limits: Limits) -> Iterator[Figure]:
