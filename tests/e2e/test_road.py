@@ -16,7 +16,7 @@ import edgeexport
 from edgeexport.artifact import load_bundle
 from edgeexport.results import Report
 from edgeexport.runtimes import tensors
-from edgeexport.settings import PRECISIONS
+from edgeexport.target import load_target
 
 LEAST_AGREEMENT = {"fp32": 1.0, "fp16": 0.99, "w8": 0.99, "w4": 0.9, "w8a8-dynamic": 0.97, "w8a8": 0.95}
 LEAST_COSINE = {"fp32": 0.999999, "fp16": 0.9999, "w8": 0.999, "w4": 0.95, "w8a8-dynamic": 0.99, "w8a8": 0.95}
@@ -94,7 +94,7 @@ def reference(request):
     return find
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", load_target("desktop-x86").precisions)
 @pytest.mark.parametrize("name", ["digits", "tiny_bert"])
 def test_every_figure_is_that_of_a_recomputation(request, export_once, reference, name, precision):
     bundle = export_once(name, request.getfixturevalue(name), precision)
