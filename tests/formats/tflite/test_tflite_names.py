@@ -108,3 +108,29 @@ def test_an_operator_without_outputs_names_its_constants_after_the_end():
     built.signature("main", {"x": x}, {"y": y})
     shorten(built.model)
     assert names(built.model.subgraphs[0]) == ["input.0", "end/0", "output.0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["Sequential_output/L_0;1", "L_x;1"], ["output.0.2", "x"]),  # a module called as outputs are
+        (["Sequential_input/L_0;1", "L_x;1"], ["input.0.2", "x"]),
+        (["L_a;1", "L_a;2", "L_a/L_2;1"], ["a", "a.2", "a.2.2"]),  # the second of a, and a's child 2
+        (["L_a/L_2;1", "L_a;1", "L_a;2"], ["a.2", "a", "a.3"]),
+    ],
+)
+def test_names_are_unique_whatever_modules_are_called(given, expected):
+    built = Builder()
+    for _ in range(2):
+        built.graph()
+        x = last = built.tensor("x", (2,))
+        for name in given:
+            constant = built.tensor("c", (2,), normal(2))
+            last = built.op("ADD", [last, constant], built.tensor(f"net.Net/{name}", (2,)), "AddOptions")
+        y = built.op("TANH", [last], built.tensor("y", (2,)))
+        built.signature("main", {"x": x}, {"y": y})
+    shorten(built.model)
+    first, second = map(names, built.model.subgraphs)
+    assert [name for name in first if "/" not in name] == ["input.0", *expected, "output.0"]
+    assert second == [f"1/{name}" for name in first]
+    assert len(set(first + second)) == len(first + second)
