@@ -62,6 +62,10 @@ class VelaEstimator:
             raise MissingRequirement(
                 "estimating an Ethos-U NPU needs the package ethos-u-vela", "pip install 'edgeexport[micro]'"
             ) from error
+        known = _accelerators()
+        accelerator = options.get("accelerator", _ACCELERATOR)
+        if accelerator not in known:
+            raise TargetError(f"vela has no accelerator '{accelerator}'", f"There is: {', '.join(known)}.")
         self._options = {"accelerator": _ACCELERATOR, **({"config": _CONFIG} if sections else {}), **options}
 
     def estimate(self, model: Path, folder: Path) -> Estimate:
@@ -140,6 +144,12 @@ def read_summary(summary: str, log: str, cpu_ops: tuple[str, ...], tool_version:
         npu_share=counts["NPU"] / total if total else 0.0,
         cpu_ops=cpu_ops,
     )
+
+
+def _accelerators() -> list[str]:
+    """Names that ``--accelerator-config`` takes."""
+    features = importlib.import_module("ethosu.vela.architecture_features")
+    return [str(name) for name in features.Accelerator.member_list()]
 
 
 def _left_on_cpu(path: Path) -> tuple[str, ...]:

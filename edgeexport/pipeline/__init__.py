@@ -9,6 +9,7 @@ from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
+from edgeexport.pipeline.packaging import check_packaging
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, rules
 from edgeexport.progress import Progress
 from edgeexport.results import Report
@@ -43,6 +44,7 @@ def run_export(
     verification = Verification(devices, progress) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
         export = Export(request, progress, cache)
+        check_packaging(export.target.packaging)
         if verification is not None:
             verification.require(export.target)
         bundle = export.pack()

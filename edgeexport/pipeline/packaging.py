@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,18 @@ from edgeexport.runtime_names import module_of
 from edgeexport.runtimes import tensors
 from edgeexport.settings import Limits
 from edgeexport.signature import Signature, TensorSpec
+
+
+def check_packaging(packaging: tuple[str, ...]) -> None:
+    """Refuse what :func:`pack_extras` would find missing, before a long export.
+
+    Raises:
+        TargetError: there is no such packer.
+        MissingRequirement: the runtime that its files are for is not installed.
+    """
+    device = open_device("local")
+    for kind in packaging:
+        device.check(module_of(_packer(kind).RUNTIME))
 
 
 def pack_extras(
@@ -33,10 +46,7 @@ def pack_extras(
     """
     notes: list[str] = []
     for kind in packaging:
-        module = discover.load("edgeexport.packers", kind)
-        if module is None:
-            known = ", ".join(discover.names("edgeexport.packers"))
-            raise TargetError(f"there is no packaging '{kind}'", f"Known: {known}.")
+        module = _packer(kind)
         with progress.stage(f"packing for {kind}"):
             golden = list(tensors.Reader(str(folder / GOLDEN / "inputs")))
             outputs, arena = _answers(module.RUNTIME, artifact, golden)
@@ -65,6 +75,14 @@ def check_memory(signature: Signature, limits: Limits, name: str, target: str) -
             "tensors of an inference",
             "Make the input smaller, or raise the limit knowingly with --set limits.arena_bytes=BYTES.",
         )
+
+
+def _packer(kind: str) -> Any:
+    module = discover.load("edgeexport.packers", kind)
+    if module is None:
+        known = ", ".join(discover.names("edgeexport.packers"))
+        raise TargetError(f"there is no packaging '{kind}'", f"Known: {known}.")
+    return module
 
 
 def _bytes(spec: TensorSpec, signature: Signature) -> int:
