@@ -123,11 +123,10 @@ class TestVela:
             open_estimator({}).estimate(tmp_path / "cut.tflite", tmp_path / "vela")
         assert failure.value.log
 
-    def test_an_unknown_accelerator_is_a_failed_run(self, tmp_path):
-        model = write_cnn(tmp_path / "cnn.tflite")
-        with pytest.raises(RunFailed, match="vela ended with 2") as failure:
-            open_estimator({"accelerator": "ethos-u99"}).estimate(model, tmp_path / "vela")
-        assert "ethos-u99" in failure.value.log
+    def test_an_unknown_accelerator_is_refused_before_anything_runs(self):
+        with pytest.raises(TargetError, match="no accelerator 'ethos-u99'") as caught:
+            open_estimator({"accelerator": "ethos-u99"})
+        assert "ethos-u55-128" in caught.value.hint
 
 
 def test_the_summary_is_read_in_bytes_and_hertz():
