@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from edgeexport.formats.onnx.ranges import find_ranges
-from edgeexport.ranges import Histogram, least_error_range, percentile_range, spanning_zero
 from edgeexport.settings import Calibration
 
 
@@ -44,17 +43,6 @@ def test_percentile_is_that_of_numpy_to_a_bin(chain, heavy, percentile):
     assert np.mean((values >= low) & (values <= high)) >= percentile / 100
 
 
-def test_percentile_100_keeps_everything():
-    histogram = Histogram(-2, 6, np.array([1, 0, 0, 5, 0, 0, 0, 1]))
-    assert percentile_range(histogram, 100) == (-2, 6)
-
-
-@pytest.mark.parametrize(("percentile", "expected"), [(98, (-1, 3)), (60, (0, 2))])
-def test_percentile_cuts_evenly_off_both_ends(percentile, expected):
-    histogram = Histogram(-1, 3, np.array([10, 40, 40, 10]))
-    assert percentile_range(histogram, percentile) == expected
-
-
 def rounding_error(values, low, high):
     step = (high - low) / 255
     rounded = low + np.round((np.clip(values, low, high) - low) / step) * step
@@ -89,16 +77,6 @@ def test_mse_beats_minmax_on_a_long_tail(chain):
     assert chosen[1] - chosen[0] < 0.9 * (extremes[1] - extremes[0])
 
 
-def test_mse_keeps_the_whole_range_of_uniform_values():
-    assert least_error_range(Histogram(-1.0, 1.0, np.full(2048, 10))) == pytest.approx((-1, 1), abs=0.05)
-
-
-def test_mse_of_a_constant_is_it_and_zero():
-    counts = np.zeros(128, np.int64)
-    counts[0] = 64
-    assert least_error_range(Histogram(0.0, 0.0, counts)) == (0, 0)
-
-
 @pytest.mark.parametrize(("method", "passes"), [("minmax", 1), ("percentile", 2), ("mse", 2)])
 def test_passes_over_the_samples(chain, chain_samples, method, passes):
     started = []
@@ -109,8 +87,3 @@ def test_passes_over_the_samples(chain, chain_samples, method, passes):
 
     find_ranges(chain(), ["x", "a"], Calibration(method=method, minimum_samples=1), feeds)
     assert len(started) == passes
-
-
-@pytest.mark.parametrize(("given", "expected"), [((1.0, 2.0), (0, 2)), ((-3.0, -1.0), (-3, 0)), ((-1.0, 1.0), (-1, 1))])
-def test_spanning_zero(given, expected):
-    assert spanning_zero(given) == expected
