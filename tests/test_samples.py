@@ -230,3 +230,45 @@ def test_nan_is_refused_in_the_calibration_pass(tmp_path):
     data = np.array([[1, 2], [3, math.nan]], np.float32)
     with refused("sample s.npz[1]: 'x' holds NaN"):
         check_calibration(open_samples(saved(tmp_path / "s.npz", x=data)), ArraysPreprocess(), FLOATS, None, minimum=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "values"),
+    [
+        ("int64", "int32", [0, -5, 2**31 - 1]),
+        ("int64", "int8", [-128, 127]),
+        ("uint8", "int64", [0, 255]),
+        ("int32", "int64", [-(2**31), 7]),
+        ("uint16", "int32", [65535]),
+    ],
+)
+def test_integers_take_the_models_width_where_every_value_fits(tmp_path, given, wanted, values):
+    path = saved(tmp_path / "s.npz", ids=np.array([values, values], given))
+    ((_, arrays), _) = feeds(open_samples(path), ArraysPreprocess(), takes(ids=(wanted, (1, len(values)))))
+    assert (str(arrays["ids"].dtype), arrays["ids"].tolist()) == (wanted, [values])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "values"),
+    [
+        ("int64", "int32", [1, 2**31]),
+        ("int64", "int32", [-(2**31) - 1, 0]),
+        ("int64", "int8", [128, 0]),
+        ("int64", "uint8", [-1, 0]),
+        ("int64", "float32", [1, 2]),
+        ("int64", "bool", [0, 1]),
+        ("float64", "float32", [1.0, 2.0]),
+        ("float64", "int64", [1.0, 2.0]),
+        ("bool", "int64", [True, False]),
+    ],
+)
+def test_what_would_change_is_not_converted(tmp_path, given, wanted, values):
+    path = saved(tmp_path / "s.npz", ids=np.array([values], given))
+    with refused(f"s.npz[0]: 'ids' has dtype {given}, the model takes {wanted}"):
+        list(feeds(open_samples(path), ArraysPreprocess(), takes(ids=(wanted, (1, 2)))))
+
+
+def test_what_an_encoder_gives_is_not_converted(tmp_path):
+    samples = open_samples(lines(tmp_path / "s.jsonl", ["a bb"]))
+    with refused("'input_ids' has dtype int64, the model takes int32"):
+        list(feeds(samples, Words(), takes(input_ids=("int32", ("batch", "sequence")))))

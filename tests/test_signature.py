@@ -50,3 +50,59 @@ def test_the_place_and_the_tensor_are_named():
 
 def test_json_keeps_everything():
     assert Signature.from_dict(json.loads(json.dumps(SIGNATURE.to_dict()))) == SIGNATURE
+
+
+INTEGERS = Signature(
+    (TensorSpec("x", "int8", (1, "time"), 0.1, -7), TensorSpec("ids", "int32", (1, "time"))),
+    (TensorSpec("y", "int16", (1, 4), 2.5e-05, 0), TensorSpec("n", "int64", (1,))),
+    {"time": (16, 32)},
+)
+
+
+def test_json_keeps_scales_and_lengths():
+    plain = json.loads(json.dumps(INTEGERS.to_dict()))
+    assert Signature.from_dict(plain) == INTEGERS
+    assert plain["lengths"] == {"time": [16, 32]}
+    assert plain["inputs"][0] == {"name": "x", "dtype": "int8", "shape": [1, "time"], "scale": 0.1, "zero_point": -7}
+    assert plain["outputs"][0]["zero_point"] == 0
+
+
+def test_json_says_nothing_of_what_is_not_there():
+    plain = SIGNATURE.to_dict()
+    assert plain["inputs"][0] == {"name": "ids", "dtype": "int64", "shape": ["batch", 4]}
+    assert set(plain) == {"inputs", "outputs"}
+
+
+def test_numbers_from_json_have_their_own_types():
+    read = TensorSpec.from_dict({"name": "x", "dtype": "int8", "shape": [1], "scale": 1, "zero_point": 3.0})
+    assert (type(read.scale), type(read.zero_point)) == (float, int)
+
+
+def test_real_is_float_where_integers_stand_for_numbers():
+    assert INTEGERS.real() == Signature(
+        (TensorSpec("x", "float32", (1, "time")), TensorSpec("ids", "int32", (1, "time"))),
+        (TensorSpec("y", "float32", (1, 4)), TensorSpec("n", "int64", (1,))),
+        {"time": (16, 32)},
+    )
+    assert SIGNATURE.real() == SIGNATURE
+
+
+@pytest.mark.parametrize("length", [16, 32])
+def test_lengths_that_are_listed_pass(length):
+    feeds = {"x": np.zeros((1, length), np.int8), "ids": np.zeros((1, length), np.int32)}
+    INTEGERS.check(feeds, "here")
+
+
+@pytest.mark.parametrize("length", [15, 17, 64])
+def test_other_lengths_are_refused(length):
+    feeds = {"x": np.zeros((1, 16), np.int8), "ids": np.zeros((1, length), np.int32)}
+    with pytest.raises(SamplesError) as caught:
+        INTEGERS.check(feeds, "row 3")
+    assert caught.value.what == f"row 3: 'ids' has time {length}, the model takes 16, 32"
+
+
+def test_dimensions_without_lengths_take_any():
+    signature = Signature((TensorSpec("x", "float32", ("batch", "time")),), (), {"time": (4,)})
+    signature.check({"x": np.zeros((9, 4), np.float32)}, "here")
+    with pytest.raises(SamplesError, match="'x' has time 9, the model takes 4"):
+        signature.check({"x": np.zeros((4, 9), np.float32)}, "here")

@@ -77,3 +77,27 @@ def test_a_tokenizers_limit_is_kept():
     preprocess = TokenizerPreprocess(max_length=8, inputs=("input_ids",))
     (sample,) = synthetic_inputs(takes(("input_ids", "int64", ("batch", "sequence"))), preprocess, 1)
     assert sample["input_ids"].shape == (1, 8)
+
+
+@pytest.mark.parametrize(
+    "preprocess", [ArraysPreprocess(), TokenizerPreprocess(max_length=512), TokenizerPreprocess(max_length=8)]
+)
+def test_listed_lengths_give_the_smallest(preprocess):
+    signature = Signature(TEXT.inputs, (), {"sequence": (24, 32)})
+    (sample,) = synthetic_inputs(signature, preprocess, 1)
+    assert {array.shape for array in sample.values()} == {(1, 24)}
+    signature.check(sample, "sample")
+    assert sample["position_ids"].tolist() == [list(range(24))]
+
+
+def test_lengths_are_of_their_own_dimension():
+    signature = Signature((TensorSpec("x", "float32", ("batch", "time", "width")),), (), {"time": (40,)})
+    (sample,) = synthetic_inputs(signature, ArraysPreprocess(), 1)
+    assert sample["x"].shape == (1, 40, 16)
+
+
+@pytest.mark.parametrize(("vocabulary", "largest"), [(5, 4), (1, 0), (100, 99), (30_000, 99)])
+def test_ids_are_below_the_vocabulary(vocabulary, largest):
+    samples = synthetic_inputs(TEXT, ArraysPreprocess(), 40, vocabulary)
+    ids = np.concatenate([sample["input_ids"] for sample in samples])
+    assert (ids.min(), ids.max()) == (0, largest)

@@ -88,6 +88,11 @@ def test_a_circle_is_refused(write):
         ('name = "mine"', 'name = "mine\\n"', r"\$\.name"),
         ("[settings]", '[emulation]\narchitecture = "mips"\ncpu = "x"\n[settings]', "architecture"),
         ("[settings]", "[settings", "is not valid TOML"),
+        ("[settings]", '[estimation]\noptions = { a = "b" }\n[settings]', "missing required field `tool`"),
+        ("[settings]", '[estimation]\ntool = "vela"\noptions = { a = 1 }\n[settings]', r"\$\.estimation\.options"),
+        ("[settings]", '[estimation]\ntool = "vela"\ntypo = 1\n[settings]', "unknown field `typo`"),
+        ('machine = "aarch64"', 'machine = "aarch64"\npackaging = "microcontroller"', r"\$\.packaging"),
+        ("[settings]", '[emulation]\narchitecture = "mips64"\ncpu = "x"\n[settings]', "architecture"),
     ],
 )
 def test_refused(write, old, new, said):
@@ -111,3 +116,28 @@ def test_paths_that_hold_no_profile(write, tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
     with pytest.raises(TargetError, match="is not valid TOML"):
         target.load_target("./binary.toml")
+
+
+def test_packaging_and_estimation(write):
+    extra = 'packaging = ["microcontroller", "other"]\n'
+    estimation = '[estimation]\ntool = "vela"\n[estimation.options]\naccelerator = "ethos-u55-128"\nsystem = "High"\n'
+    text = PROFILE.replace("[settings]\n", f"{extra}{estimation}[settings]\n")
+    found = target.load_target(write(text + '"estimation" = "by its compiler"\n'))
+    assert found.packaging == ("microcontroller", "other")
+    assert found.estimation == target.Estimation("vela", {"accelerator": "ethos-u55-128", "system": "High"})
+    rules = found.rules()
+    assert rules["packaging"] == ("microcontroller, other", "")
+    assert rules["estimation"] == ("vela (accelerator ethos-u55-128, system High)", "by its compiler")
+
+
+def test_neither_is_asked_for_unless_it_is_named(write):
+    found = target.load_target(write())
+    assert (found.packaging, found.estimation) == ((), None)
+    assert not {"packaging", "estimation"} & set(found.rules())
+
+
+def test_emulated_boards_of_32_bits(write):
+    text = PROFILE.replace("[settings]\n", '[emulation]\narchitecture = "armhf"\ncpu = "cortex-a7"\n[settings]\n')
+    found = target.load_target(write(text))
+    assert found.emulation == target.Emulation("armhf", "cortex-a7")
+    assert found.rules()["emulation.cpu"] == ("cortex-a7 (armhf)", "")

@@ -33,7 +33,8 @@ def test_it_is_complete_for_every_precision(name):
     for precision in target.precisions:
         settings = resolve(target, flags={"precision": precision}).settings
         assert settings.precision == precision
-        assert settings.limits.size_ratio is not None
+        # In a model of a few hundred parameters the graph outweighs them: on a microcontroller bytes of flash count.
+        assert (settings.limits.size_ratio or settings.limits.artifact_bytes) is not None
         assert settings.limits.agreement is not None
         assert settings.calibration.minimum_samples >= 50
 

@@ -91,6 +91,38 @@ def test_padding_ids_are_those_given(folder):
     }
 
 
+LENGTHS = TokenizerPreprocess(max_length=9, lengths=(12, 4, 6))  # in any order
+
+
+@pytest.mark.parametrize(
+    ("words", "tokens", "length"), [(1, 3, 4), (2, 4, 4), (3, 5, 6), (4, 6, 6), (5, 7, 12), (7, 9, 12), (30, 9, 12)]
+)
+def test_padding_is_to_the_smallest_length_that_holds_the_text(folder, words, tokens, length):
+    arrays = LENGTHS.prepare(folder)(Sample("s", {"text": "film " * words}))
+    assert {name: array.shape for name, array in arrays.items()} == dict.fromkeys(arrays, (1, length))
+    assert arrays["attention_mask"].tolist() == [[1] * tokens + [0] * (length - tokens)]
+    assert arrays["input_ids"].tolist() == [[1] + [6] * (tokens - 2) + [2] + [0] * (length - tokens)]
+    assert not arrays["token_type_ids"].any()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_padding_changes_no_token(folder, text):
+    plain = TokenizerPreprocess(max_length=9).prepare(folder)(Sample("s", {"text": text}))
+    padded = LENGTHS.prepare(folder)(Sample("s", {"text": text}))
+    for name, array in plain.items():
+        count = array.shape[1]
+        np.testing.assert_array_equal(padded[name][:, :count], array)
+        assert not padded[name][:, count:].any()
+
+
+def test_pairs_are_padded_too(folder):
+    preprocess = TokenizerPreprocess(max_length=12, lengths=(8, 12), fields=("one", "two"))
+    arrays = preprocess.prepare(folder)(Sample("s", {"one": "film", "two": "a bad film"}))
+    assert arrays["input_ids"].tolist() == [[1, 6, 2, 4, 7, 6, 2, 0]]
+    assert arrays["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 1, 0]]
+    assert arrays["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 1, 0]]
+
+
 def test_only_the_inputs_asked_for_are_made(folder):
     encode = TokenizerPreprocess(max_length=8, inputs=("input_ids",)).prepare(folder)
     assert list(encode(Sample("s", {"text": "a"}))) == ["input_ids"]

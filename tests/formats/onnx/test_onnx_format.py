@@ -155,3 +155,49 @@ def test_inspect_refuses_another_file(tmp_path):
     path.write_bytes(b"not a model")
     with pytest.raises(ModelError, match="is not an ONNX model"):
         OnnxFormat().inspect(path)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("hybrid_per_channel", False),
+        ("embedding_bits", 4),
+        ("minimum_snr", 22.0),
+        ("fallback", "w8"),
+        ("io_type", "int8"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "w8", "w8a8"])
+def test_rules_of_other_formats_are_refused(chain, convert, settings, chain_samples, rule, value, precision):
+    with pytest.raises(RecipeError, match=rf"the format onnx has no quantization\.{rule}"):
+        convert(chain(), settings(precision, **{rule: value}), chain_samples)
+
+
+@pytest.mark.parametrize("precision", ["w8", "w4"])
+def test_blocks_of_nothing_are_refused(chain, convert, settings, precision):
+    with pytest.raises(RecipeError, match=r"quantization\.block_size 16, 32, 64 or 128"):
+        convert(chain(), settings(precision, block_size=0))
+
+
+def test_16_bit_activations_are_refused(chain, convert, settings, chain_samples):
+    with pytest.raises(RecipeError, match="the format onnx has no w8a16"):
+        convert(chain(), settings("w8a16"), chain_samples)
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a8-dynamic", "w4"])
+def test_weights_alone_are_not_mixed_into_other_precisions(chain, convert, settings, chain_samples, precision):
+    override = Override(precision="w8", name="first")
+    with pytest.raises(RecipeError, match="mixes no w8 into other precisions"):
+        convert(chain(), settings(precision, [override]), chain_samples)
+
+
+@pytest.mark.parametrize("interface", [Interface(lengths=(8,)), Interface(channels_last=True)])
+def test_an_interface_is_refused(chain, tmp_path, interface):
+    onnx.save(chain(), str(tmp_path / "given.onnx"))
+    with pytest.raises(RecipeError, match="'interface' is for formats that fix them"):
+        OnnxFormat().baseline(OnnxSource(tmp_path / "given.onnx"), interface, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_there_are_no_gaps(tmp_path):
+    assert list(OnnxFormat().gaps(tmp_path / "none.onnx", "onnxruntime", "1.20")) == []
