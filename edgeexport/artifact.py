@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeexport import tree
 from edgeexport.disk import PARTIAL
 from edgeexport.errors import BundleError
 from edgeexport.signature import Signature
@@ -23,11 +24,11 @@ UNHASHED = (MANIFEST, REPORT, REPORT_PAGE)
 
 @dataclass(frozen=True)
 class Artifact:
-    """One model file in a target's format.
+    """One model in a target's format.
 
     Attributes:
         format: a module name in :mod:`edgeexport.formats`.
-        path: the file.
+        path: the file, or the folder of a format whose models are folders.
         precision: as in :mod:`edgeexport.settings`.
         signature: as converted, which is what feeds must follow.
         notes: what the converter decided by rule, for the report.
@@ -41,8 +42,8 @@ class Artifact:
 
     @property
     def bytes(self) -> int:
-        """Size of the file."""
-        return self.path.stat().st_size
+        """Size of the file, or of all files in the folder."""
+        return tree.size(self.path)
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,7 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is in a bundle; ``manifest.json``, field by field.
 
     Attributes:
-        artifact: the model's file name.
+        artifact: the name of the model's file or folder.
         task: ``classification``, ``embedding`` or ``generic``.
         signature: see :class:`~edgeexport.signature.Signature`.
         target: the complete profile, as plain values.
@@ -121,7 +122,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The model file."""
+        """The model's file or folder."""
         return self.path / self.manifest.artifact
 
     @property
@@ -135,10 +136,10 @@ class Bundle:
         return self.path / REPORT
 
     def check_files(self) -> None:
-        """Compare every file with its hash.
+        """Compare every file with its hash, and see that the model holds nothing else.
 
         Raises:
-            BundleError: naming the first file that is missing or altered.
+            BundleError: naming the first file that is missing, altered, or in the model without a hash.
         """
         for name, expected in self.manifest.files.items():
             path = self.path / name
@@ -146,6 +147,12 @@ class Bundle:
                 raise BundleError(f"{self.path}: {name} is missing", "Export it again.")
             if file_digest(path) != expected:
                 raise BundleError(f"{self.path}: {name} was altered since it was packed", "Export it again.")
+        for entry in tree.entries(self.model_path):
+            name = entry.relative_to(self.path).as_posix()
+            if entry.is_symlink():
+                raise BundleError(f"{self.path}: {name} is a link, and a model holds none", "Export it again.")
+            if name not in self.manifest.files:
+                raise BundleError(f"{self.path}: {name} was added to the model since it was packed", "Export it again.")
 
 
 class _Listing(msgspec.Struct):
@@ -204,7 +211,8 @@ def _check_names(bundle: Bundle) -> None:
         if "\0" in name or not _inside(bundle.path, name):
             raise BundleError(f"{bundle.path / MANIFEST} names a file outside the bundle: {name!r}")
     for name in (manifest.artifact, *(f"{folder}/index.json" for folder in folders)):
-        if name not in manifest.files:
+        in_folder = name == manifest.artifact and any(file.startswith(f"{name}/") for file in manifest.files)
+        if name not in manifest.files and not in_folder:
             raise BundleError(f"{bundle.path / MANIFEST} has no hash for {name}", "Export it again.")
 
 
@@ -217,11 +225,8 @@ def _listing(folder: Path) -> _Listing | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
     """Complete ``manifest`` with the hashes of the files in ``folder`` and write it."""
-    files = {
-        path.relative_to(folder).as_posix(): file_digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in UNHASHED
-    }
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: file_digest(path) for name, path in paths.items() if name not in UNHASHED}
     manifest = msgspec.structs.replace(manifest, files=files)
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     (folder / MANIFEST).write_bytes(data + b"\n")

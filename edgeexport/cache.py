@@ -24,9 +24,9 @@ from edgeexport.errors import RecipeError
 _DEFAULT_BYTES = 8_000_000_000
 _PARTIAL = ".partial-"
 _TOOLS = (
-    "ai-edge-litert", "ai-edge-quantizer", "edgeexport", "ethos-u-vela", "litert-converter", "litert-torch", "numpy",
-    "onnx", "onnxruntime", "onnxscript", "optimum", "optimum-onnx", "pillow", "tflite-micro", "tokenizers", "torch",
-    "transformers",
+    "ai-edge-litert", "ai-edge-quantizer", "coremltools", "edgeexport", "ethos-u-vela", "litert-converter",
+    "litert-torch", "numpy", "onnx", "onnxruntime", "onnxscript", "optimum", "optimum-onnx", "pillow", "tflite-micro",
+    "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from edgeexport.artifact import (
+    Artifact,
     Bundle,
     Golden,
     Manifest,
@@ -20,6 +21,7 @@ from edgeexport.artifact import (
     write_manifest,
 )
 from edgeexport.errors import BundleError
+from edgeexport.signature import Signature
 
 SIGNATURE = {
     "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 2]}],
@@ -62,6 +64,23 @@ def bundle(tmp_path):
     return folder
 
 
+@pytest.fixture
+def package(tmp_path):
+    """A bundle whose model is a folder, with a file in it that bears the name of the bundle's own manifest."""
+    folder = tmp_path / "package-bundle"
+    for name, text in {
+        "model.mlpackage/Manifest.json": "{}",
+        "model.mlpackage/Data/weights/weight.bin": "the weights",
+        "model.mlpackage/Data/manifest.json": "no bundle's",
+        "golden/inputs/index.json": "{}",
+        "golden/outputs/index.json": "{}",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    write_manifest(folder, manifest(artifact="model.mlpackage", format="coreml"))
+    return folder
+
+
 def spoil(folder, **changes):
     path = folder / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -73,6 +92,66 @@ def test_the_manifest_has_the_hash_of_every_file_but_itself_and_the_reports(bund
         name: hashlib.sha256((bundle / name).read_bytes()).hexdigest()
         for name in ("golden/inputs/index.json", "golden/outputs/index.json", "model.onnx")
     }
+
+
+def test_every_file_of_a_model_that_is_a_folder_has_a_hash(package):
+    files = json.loads((package / "manifest.json").read_text())["files"]
+    assert {name for name in files if name.startswith("model")} == {
+        "model.mlpackage/Manifest.json",
+        "model.mlpackage/Data/weights/weight.bin",
+        "model.mlpackage/Data/manifest.json",
+    }
+    assert load_bundle(package).model_path == package / "model.mlpackage"
+    assert is_bundle(package)
+    assert foreign_file(package) is None
+
+
+def test_bytes_of_a_model_are_those_of_all_its_files(package):
+    signature = Signature((), ())
+    assert Artifact("coreml", package / "model.mlpackage", "w8", signature).bytes == 2 + 11 + 11
+    assert Artifact("coreml", package / "model.mlpackage" / "Manifest.json", "w8", signature).bytes == 2
+
+
+@pytest.mark.parametrize("name", ["Manifest.json", "Data/weights/weight.bin", "Data/manifest.json"])
+def test_a_file_of_a_folder_that_was_altered_or_is_missing(package, name):
+    (package / "model.mlpackage" / name).write_text("another")
+    with pytest.raises(BundleError, match=rf"model\.mlpackage/{re.escape(name)} was altered"):
+        load_bundle(package)
+    (package / "model.mlpackage" / name).unlink()
+    with pytest.raises(BundleError, match=rf"model\.mlpackage/{re.escape(name)} is missing"):
+        load_bundle(package)
+
+
+@pytest.mark.parametrize("name", ["extra.bin", "Data/weights/second.bin", "report.json", "Data/.hidden"])
+def test_a_file_smuggled_into_a_folder(package, name):
+    (package / "model.mlpackage" / name).write_text("not from the export")
+    with pytest.raises(BundleError, match=rf"model\.mlpackage/{re.escape(name)} was added to the model"):
+        load_bundle(package)
+    assert foreign_file(package) == f"model.mlpackage/{name}"
+
+
+def test_links_in_a_model(package, bundle):
+    weights = package / "model.mlpackage" / "Data" / "weights"
+    weights.rename(package / "moved")
+    weights.symlink_to(package / "moved", target_is_directory=True)
+    with pytest.raises(BundleError, match=r"model\.mlpackage/Data/weights is a link"):
+        load_bundle(package)
+    (package / "model.mlpackage").rename(package / "real")
+    (package / "model.mlpackage").symlink_to(package / "real", target_is_directory=True)
+    with pytest.raises(BundleError, match=r"model\.mlpackage is a link"):
+        load_bundle(package)
+    (bundle / "model.onnx").rename(bundle / "real")
+    (bundle / "model.onnx").symlink_to("real")
+    with pytest.raises(BundleError, match=r"model\.onnx is a link"):
+        load_bundle(bundle)
+
+
+def test_a_folder_without_a_hash_of_any_file_in_it(package):
+    files = json.loads((package / "manifest.json").read_text())["files"]
+    files = {name.replace("model.mlpackage/", "model.mlpackage-2/"): digest for name, digest in files.items()}
+    spoil(package, files=files)
+    with pytest.raises(BundleError, match=r"has no hash for model\.mlpackage"):
+        load_bundle(package)
 
 
 def test_it_is_read_as_it_was_written(bundle):

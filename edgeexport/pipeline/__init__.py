@@ -79,7 +79,7 @@ def run_verify(
         BundleError: the bundle is incomplete or was altered.
         ModelError: there is no float32 model at that path.
     """
-    if float32 is not None and not float32.is_file():
+    if float32 is not None and not float32.exists():
         raise ModelError(f"no float32 model at {float32}")
     bundle = load_bundle(path)
     if float32 is not None:

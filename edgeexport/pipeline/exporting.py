@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeexport import tree
 from edgeexport.artifact import (
     GOLDEN,
     Artifact,
@@ -28,6 +28,7 @@ from edgeexport.conversion import Feeds
 from edgeexport.disk import readable_disk_errors
 from edgeexport.errors import SamplesError
 from edgeexport.interface import fitted, for_source, quantize
+from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
 from edgeexport.pipeline.packaging import check_memory, pack_extras
 from edgeexport.place import check_place, written_whole
@@ -116,7 +117,7 @@ class Export:
             check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
             samples, origin = self._golden_set()
             with written_whole(self.output) as folder:
-                shutil.copyfile(artifact.path, folder / self.format.file_name)
+                tree.copy(artifact.path, folder / self.format.file_name)
                 for name in self.preprocess.assets:
                     if self.source.assets is not None:
                         shutil.copyfile(self.source.assets / name, folder / name)
@@ -162,9 +163,9 @@ class Export:
             with self.progress.stage(f"exporting {self.source.name} to float32 {self.target.format}"):
                 path = folder / self.format.file_name
                 artifact = self.format.baseline(self.source, self._interface, path)
-                _write_meta(folder, artifact, self.source.float32_bytes)
+                write_meta(folder, artifact, self.source.float32_bytes)
 
-        return _read_meta(self.cache.make("float32", key, fill))
+        return read_meta(self.cache.make("float32", key, fill))
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -187,15 +188,14 @@ class Export:
             if feeds is not None and not self._calibrated:
                 note = f"the calibration set was not used: precision {precision} takes nothing from one here"
                 artifact = replace(artifact, notes=(*artifact.notes, note))
-            _write_meta(folder, artifact, self.float32_bytes)
+            write_meta(folder, artifact, self.float32_bytes)
 
-        return _read_meta(self.cache.make("artifacts", key, fill))
+        return read_meta(self.cache.make("artifacts", key, fill))
 
     @cached_property
     def float32_bytes(self) -> int:
         """Bytes of the source's parameters in float32."""
-        meta = json.loads((self.baseline.path.parent / "meta.json").read_text())
-        return int(meta["float32_bytes"])
+        return read_float32_bytes(self.baseline.path.parent)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -375,26 +375,3 @@ class Export:
 
 def _open(path: Path | None, label_pattern: str | None) -> Samples | None:
     return None if path is None else open_samples(path, label_pattern)
-
-
-def _write_meta(folder: Path, artifact: Artifact, float32_bytes: int) -> None:
-    meta = {
-        "format": artifact.format,
-        "file": artifact.path.name,
-        "precision": artifact.precision,
-        "signature": artifact.signature.to_dict(),
-        "notes": list(artifact.notes),
-        "float32_bytes": float32_bytes,
-    }
-    (folder / "meta.json").write_text(json.dumps(meta))
-
-
-def _read_meta(folder: Path) -> Artifact:
-    meta = json.loads((folder / "meta.json").read_text())
-    return Artifact(
-        meta["format"],
-        folder / meta["file"],
-        meta["precision"],
-        Signature.from_dict(meta["signature"]),
-        tuple(meta["notes"]),
-    )

@@ -21,16 +21,16 @@ def open_source(model: str, options: SourceOptions) -> Source:
     Raises:
         ModelError: no kind of source takes it.
     """
-    for name in discover.names("edgeexport.sources"):
-        module = discover.load("edgeexport.sources", name)
-        if module is not None and module.accepts(model):
-            source: Source = module.open_source(model, options)
-            return source
     if Path(model).suffix in {".tflite", ".mlmodel", ".mlpackage"} and Path(model).exists():
         raise ModelError(
             f"{model} is a converted model, and an export starts from the float32 one",
             "Give the Transformers folder, the torch factory or the .onnx file that it was made from.",
         )
+    for name in discover.names("edgeexport.sources"):
+        module = discover.load("edgeexport.sources", name)
+        if module is not None and module.accepts(model):
+            source: Source = module.open_source(model, options)
+            return source
     raise ModelError(
         f"no model at '{model}'",
         "Give a Transformers folder or hub id, package.module:factory, a .pt2 or an .onnx file.",

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from edgeexport import tree
 from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, digest_values, file_digest
 from edgeexport.cache import Cache
 from edgeexport.conversion import Format
@@ -208,7 +209,7 @@ def measure_size(bundle: Bundle) -> Size:
     """Where the bytes of the bundle's model are."""
     _, stored = open_format(bundle.manifest.format).inspect(bundle.model_path)
     return size.measure(
-        bundle.model_path.stat().st_size,
+        tree.size(bundle.model_path),
         int(bundle.manifest.source["float32_bytes"]),
         ((tensor.component, tensor.dtype, tensor.bytes) for tensor in stored),
     )

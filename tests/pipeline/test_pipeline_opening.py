@@ -54,3 +54,11 @@ def test_unknown_names(opener, error, said):
     with pytest.raises(error) as caught:
         opener()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.mlmodel", "model.mlpackage"])
+def test_a_converted_model_is_no_source_be_it_a_file_or_a_folder(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir() if name.endswith("package") else path.write_bytes(b"")
+    with pytest.raises(ModelError, match="is a converted model, and an export starts from the float32 one"):
+        open_source(str(path), SourceOptions())
