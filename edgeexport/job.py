@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 
 from edgeexport.errors import MissingRequirement, RunFailed
+from edgeexport.results import Finding
 from edgeexport.runtimes import tensors
 
 RUNTIMES_FOLDER = Path(tensors.__file__).parent
@@ -58,14 +60,18 @@ class JobResult:
 
     Attributes:
         runtime: its public name, such as ``onnxruntime``.
-        version: its version there.
+        version: its version there; empty where something stood in for it.
         machine: what ``uname -m`` prints there.
         samples: how many samples it ran.
         outputs: one dict of arrays a sample, read from the job's folder as it is iterated.
         latency_ns: one list a model, in the order of ``Job.models``.
         peak_memory_bytes: of the runner's process, interpreter included; None where it cannot be known.
-        delegate: ``xnnpack`` or ``none``, of a TensorFlow Lite runtime: who has the first model's operators.
+        stand_in: what ran the models in the place of a runtime that the system does not have: such results are
+            ``emulated`` wherever they were computed, and neither their times nor their memory mean anything.
+        delegate: who has the first model's operators, of a runtime with a choice: ``xnnpack`` or ``none`` of
+            TensorFlow Lite.
         arena_bytes: of the first model's arena in use, of a runtime that plans its memory in one.
+        findings: where values of the first model left a type's range; None of a runtime that does not look.
     """
 
     runtime: str
@@ -75,8 +81,10 @@ class JobResult:
     outputs: Iterable[dict[str, np.ndarray]]
     latency_ns: tuple[tuple[int, ...], ...]
     peak_memory_bytes: int | None
+    stand_in: str | None = None
     delegate: str | None = None
     arena_bytes: int | None = None
+    findings: tuple[Finding, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,8 +213,10 @@ def read_result(folder: Path, log: str = "") -> JobResult:
             outputs=outputs,
             latency_ns=tuple(tuple(int(value) for value in times) for times in result["latency_ns"]),
             peak_memory_bytes=result["peak_memory_bytes"],
+            stand_in=None if result.get("stand_in") is None else str(result["stand_in"]),
             delegate=None if result.get("delegate") is None else str(result["delegate"]),
             arena_bytes=None if result.get("arena_bytes") is None else int(result["arena_bytes"]),
+            findings=msgspec.convert(result.get("findings"), tuple[Finding, ...] | None),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFailed(f"the runner's result is missing or malformed: {error}", log) from error

@@ -20,10 +20,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: begins with ``size_ratio``, ``artifact_bytes``, ``accuracy_drop``, ``agreement``, ``cosine_min``,
-            ``latency_ratio``, ``peak_memory``, ``compatibility`` or ``run``.
+            ``latency_ratio``, ``peak_memory``, ``compatibility``, ``numerics`` or ``run``.
         measured: None where it was not run.
         limit: None where the value is reported and not judged.
-        unit: ``ratio``, ``bytes``, ``share`` or ``""``.
+        unit: ``ratio``, ``bytes``, ``share``, ``operators`` or ``""``.
         where: the device and runtime, or the part of the bundle.
         note: why it was not run, or the log of a failed run.
     """
@@ -85,13 +85,34 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Values that an operator cannot hold on the device.
+
+    Attributes:
+        operator: its type, by the format's own name.
+        output: the tensor that it writes.
+        kind: ``overflow`` (beyond the tensor's type) or ``nan``.
+        count: of such values, over all samples.
+        where: the place in the model, as far as it is known.
+    """
+
+    operator: str
+    output: str
+    kind: Literal["overflow", "nan"]
+    count: int
+    where: str
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One runtime on one device.
 
     Attributes:
-        evidence: ``measured`` (that runtime on that hardware), ``emulated`` (that runtime under an emulated CPU) or
-            ``estimated`` (a cost model).
+        evidence: ``measured`` (that runtime on that hardware), ``emulated`` (that runtime under an emulated CPU, or
+            what stood in for it) or ``estimated`` (a cost model).
+        stand_in: what computed the outputs in the place of a runtime that this system does not have; None where the
+            runtime itself did. Then there is no version of it, and evidence is ``emulated``.
         delegate: what executes the operators where a runtime has a choice, such as ``xnnpack``.
+        findings: where values left a type's range, of runtimes that look for such; None of others.
         arena_bytes: of a microcontroller runtime's tensor arena, used.
         estimate: what a cost model says; then there is no parity, and evidence is ``estimated``.
         error: why there are no figures, with the end of the log.
@@ -107,10 +128,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     latency_ms: Latency | None = None
     peak_memory_bytes: int | None = None
+    stand_in: str | None = None
     delegate: str | None = None
     arena_bytes: int | None = None
+    findings: tuple[Finding, ...] | None = None
     estimate: Estimate | None = None
     error: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Runtime and device, for a check; the name of an emulated device says already that it is one."""
+        place = f"{self.runtime} on {self.device}"
+        return place if self.stand_in is None else f"{place}, emulated"
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True):

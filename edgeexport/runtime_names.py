@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,8 @@ class Needs:
         numpy: the numpy it needs, as pip names it.
         newest_python: the last Python with wheels of that version, such as ``3.11``; empty where the newest has.
         boards: the ARM Linux architectures that it has wheels for, by Debian's names.
+        system: the only operating system with the runtime itself, as :func:`platform.system` names it; on any other an
+            evaluator stands in for it. Empty where the runtime is the same everywhere.
     """
 
     imports: str
@@ -34,6 +37,12 @@ class Needs:
     numpy: str = "numpy"
     newest_python: str = ""
     boards: tuple[str, ...] = ()
+    system: str = ""
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether an evaluator stands in for the runtime on this system."""
+        return self.system not in {"", platform.system()}
 
     @property
     def package(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from edgeexport.errors import RunFailed
 from edgeexport.job import Job, read_result, run_command, write_job
+from edgeexport.results import Finding
 from edgeexport.runtimes import tensors
 
 RESULT = {
@@ -70,9 +71,16 @@ def test_what_only_some_runtimes_tell(tmp_path):
     write_result(tmp_path)
     result = read_result(tmp_path)
     assert (result.delegate, result.arena_bytes) == (None, None)
+    assert (result.stand_in, result.findings) == (None, None)
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "delegate": "xnnpack", "arena_bytes": 72064}))
     result = read_result(tmp_path)
     assert (result.delegate, result.arena_bytes) == ("xnnpack", 72064)
+    found = {"operator": "exp", "output": "v1", "kind": "nan", "count": 3, "where": "layer.0"}
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "stand_in": "evaluator", "findings": [found]}))
+    result = read_result(tmp_path)
+    assert (result.stand_in, result.findings) == ("evaluator", (Finding(**found),))
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "findings": []}))
+    assert read_result(tmp_path).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -87,8 +95,10 @@ def test_what_only_some_runtimes_tell(tmp_path):
         json.dumps({**RESULT, "latency_ns": 5}),
         json.dumps({**RESULT, "latency_ns": [["fast"]]}),
         json.dumps({**RESULT, "arena_bytes": "small"}),
+        json.dumps({**RESULT, "findings": [{"operator": "exp"}]}),
+        json.dumps({**RESULT, "findings": "none"}),
     ],
-    ids=["empty", "cut off", "list", "null", "no version", "samples", "latency", "latency values", "arena"],
+    ids=["empty", "cut off", "list", "null", "no version", "samples", "latency", "values", "arena", "finding", "text"],
 )
 def test_a_malformed_result(tmp_path, text):
     (tmp_path / "result.json").write_text(text)

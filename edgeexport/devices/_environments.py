@@ -66,7 +66,7 @@ def ready() -> dict[str, str]:
             continue
         try:
             python_for(module)
-            found[runtime] = needs.version or _installed(needs.distribution)
+            found[runtime] = _state(needs)
         except MissingRequirement as missing:
             found[runtime] = f"missing: {missing.hint}"
     return found
@@ -140,6 +140,16 @@ def _python(runtime: str, needs: Needs) -> str:
 
 def _folder(runtime: str, needs: Needs) -> Path:
     return cache_root().absolute() / "devices" / "environments" / f"{runtime}-{needs.version}"
+
+
+def _state(needs: Needs) -> str:
+    """The version that jobs here get, and whether it is the runtime itself."""
+    version = needs.version or _installed(needs.distribution)
+    if needs.evaluated:
+        systems = {"Darwin": "macOS"}
+        itself = systems.get(needs.system, needs.system)
+        return f"evaluator for {needs.distribution} {version}: results are emulated; the runtime itself needs {itself}"
+    return version
 
 
 def _installed(distribution: str) -> str:

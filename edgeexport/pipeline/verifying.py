@@ -137,7 +137,7 @@ class Verification:
             runs=tuple(runs),
             checks=tuple(checks),
             evaluation=evaluation.samples.digest() if evaluation else None,
-            notes=(*bundle.manifest.notes, *_notes(bundle, evaluation)),
+            notes=(*bundle.manifest.notes, *_notes(bundle, evaluation), *_stand_ins(runs)),
         )
         page = html.render(report).encode()
         with readable_disk_errors(bundle.path):
@@ -183,7 +183,9 @@ class Verification:
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
         missing_latency = ""
-        if run.evidence == "measured" and _comparable(bundle, settings):
+        if run.stand_in is not None:
+            missing_latency = f"not timed: the times of an {run.stand_in} say nothing about a device"
+        elif run.evidence == "measured" and _comparable(bundle, settings):
             missing_latency = "the float32 model is not here; name it with --float32, or export again"
         yield from budget.run_checks(
             run,
@@ -193,14 +195,15 @@ class Verification:
             machine=target.machine,
         )
         need = next((need for need in target.runtimes if need.name == run.runtime), None)
-        if need is not None and run.error is None and older(run.runtime_version, need.minimum):
+        itself = run.error is None and run.stand_in is None
+        if need is not None and itself and older(run.runtime_version, need.minimum):
             yield Check(
                 name="run",
                 measured=None,
                 limit=None,
                 unit="",
                 verdict="fail",
-                where=f"{run.runtime} on {run.device}",
+                where=run.place,
                 note=f"the device has {run.runtime} {run.runtime_version}; the target needs {need.minimum}",
             )
 
@@ -331,14 +334,10 @@ def _between_devices(
                 1 - unlike / count,
                 settings.limits.agreement,
                 "share",
-                f"{_place(run)} and {_place(runs[0])}",
+                f"{run.place} and {runs[0].place}",
                 at_least=True,
                 note=f"{unlike} of {count} unlike",
             )
-
-
-def _place(run: Run) -> str:
-    return f"{run.runtime} on {run.device}"
 
 
 def _notes(bundle: Bundle, evaluation: Evaluation | None) -> Iterator[str]:
@@ -346,6 +345,15 @@ def _notes(bundle: Bundle, evaluation: Evaluation | None) -> Iterator[str]:
         yield f"parity over {bundle.manifest.golden.samples} golden samples ({bundle.manifest.golden.origin})"
     elif len(evaluation) < len(evaluation.samples):
         yield f"the first {len(evaluation)} of {len(evaluation.samples)} evaluation samples"
+
+
+def _stand_ins(runs: list[Run]) -> Iterator[str]:
+    for run in runs:
+        if run.stand_in is not None and run.error is None:
+            yield (
+                f"{run.place}: {run.runtime} itself does not run on this system. The outputs are those of an "
+                f"{run.stand_in}; it was not timed, for its times say nothing about a device"
+            )
 
 
 def _copy_reports(source: Path, folder: Path) -> None:

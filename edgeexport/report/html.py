@@ -89,8 +89,9 @@ pre { white-space: pre-wrap; font-size: .85em; }
 </table></div>
 <h2>Notes</h2>
 <ul>{% for note in report.notes %}<li>{{ note }}</li>{% endfor %}</ul>
-<p><small>“measured” is that runtime on that hardware, “emulated” that runtime under an emulated processor, whose
-times say nothing about a board, “estimated” a cost model. Latencies are of batch 1, timed in turn with the float32
+<p><small>“measured” is that runtime on that hardware, “emulated” that runtime under an emulated processor, or an
+evaluator of the model's operators in the runtime's place: times of neither say anything about a device. “estimated” is
+a cost model. Latencies are of batch 1, timed in turn with the float32
 model.</small></p>
 </body>
 </html>
@@ -125,11 +126,11 @@ def estimated(report: Report) -> list[Run]:
 
 
 def runtime_name(run: Run) -> str:
-    """Runtime, version, and what executes its operators where it has a choice."""
+    """Runtime and version, what stood in for it, and what executes its operators where it has a choice."""
     name = f"{run.runtime} {run.runtime_version}".strip()
-    if run.delegate is None:
-        return name
-    return f"{name} ({'no delegate' if run.delegate == 'none' else run.delegate})"
+    delegate = "no delegate" if run.delegate == "none" else run.delegate
+    about = ", ".join(text for text in (run.stand_in, delegate) if text)
+    return f"{name} ({about})" if about else name
 
 
 def format_value(value: float | None, unit: str) -> str:

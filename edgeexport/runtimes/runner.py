@@ -9,9 +9,9 @@
     warmup, pairs   for ``latency``
 ``FOLDER/inputs``, ``FOLDER/outputs``: streams as ``tensors.py`` describes.
 ``FOLDER/result.json``: runtime, version, machine, python, samples, latency_ns (one list a model), peak_memory_bytes,
-and what the runtime tells of the first model (delegate, arena_bytes); written last, so that a file that is there is
-complete. Progress is printed as ``progress N`` lines. A failure ends with a traceback on standard error, no result,
-and exit status 1.
+and what the runtime tells of the first model (delegate, arena_bytes, stand_in, findings); written last, so that a file
+that is there is complete. Progress is printed as ``progress N`` lines. A failure ends with a traceback on standard
+error, no result, and exit status 1.
 """
 
 import importlib

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeexport.results import Check, Run, Size, Verdict
+from edgeexport.results import Check, Finding, Run, Size, Verdict
 from edgeexport.settings import Limits
+
+_TOLD = 5
 
 
 def judge(
@@ -44,7 +46,7 @@ def run_checks(
         missing_accuracy, missing_latency: why the run has no such figure; empty where none is expected of it.
         machine: the target's processor architecture, to say where a latency was taken on another.
     """
-    where = f"{run.runtime} on {run.device}"
+    where = run.place
     if run.error is not None:
         yield Check(name="run", measured=None, limit=None, unit="", verdict="fail", where=where, note=run.error)
         return
@@ -62,6 +64,8 @@ def run_checks(
     elif limits.accuracy_drop is not None and missing_accuracy:
         note = missing_accuracy
         yield judge("accuracy_drop", None, limits.accuracy_drop, "share", where, note=note)
+    if run.findings is not None:
+        yield judge("numerics", len(run.findings), 0, "operators", where, note=_in_words(run.findings))
     if run.latency_ms is not None:
         ratio = run.latency_ms.p50 / run.latency_ms.float32_p50
         note = "" if run.machine == machine else f"timed on {run.machine}; the target is {machine}"
@@ -80,3 +84,11 @@ def run_checks(
             left = ", ".join(run.estimate.cpu_ops)
             whole, note = None, f"{run.estimate.tool} leaves operators to the CPU, and out of its figures: {left}"
         yield judge("peak_memory_sram", whole, limits.sram_bytes, "bytes", where, note=note)
+
+
+def _in_words(findings: tuple[Finding, ...]) -> str:
+    """The first findings, each with its place, and how many more there are."""
+    words = {"overflow": "beyond its type", "nan": "NaN"}
+    told = [f"{one.operator} at {one.where}: {one.count:,} values {words[one.kind]}" for one in findings[:_TOLD]]
+    more = len(findings) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from edgeexport.artifact import Bundle
@@ -18,8 +19,8 @@ from edgeexport.errors import RunFailed
 from edgeexport.interface import dequantize
 from edgeexport.job import Device, Job, JobResult
 from edgeexport.progress import Progress, Stage
-from edgeexport.results import Accuracy, Latency, Parity, Run
-from edgeexport.runtime_names import module_of
+from edgeexport.results import Accuracy, Finding, Latency, Parity, Run
+from edgeexport.runtime_names import module_of, needs_of
 from edgeexport.samples import Sample
 from edgeexport.settings import Timing
 from edgeexport.verify.accuracy import METERS
@@ -29,6 +30,7 @@ from edgeexport.verify.parity import ParityMeter
 Arrays = Mapping[str, np.ndarray]
 _SAMPLES_A_JOB = 256
 _BYTES_A_JOB = 64 << 20
+_HERE = "local"
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,24 @@ def verify_on(device: Device, runtime: str, plan: Plan, progress: Progress) -> t
         The run, with ``error`` set where the runtime failed, and each case's class scores, for comparing devices.
     """
     about = device.describe()
+    module = module_of(runtime)
+    needs = needs_of(module)
+    evaluated = about.name == _HERE and needs is not None and needs.evaluated
     run = Run(
         runtime=runtime,
         runtime_version="",
         device=about.name,
         machine=about.machine,
         cpu=about.cpu,
-        evidence=about.evidence,
+        evidence="emulated" if evaluated else about.evidence,
+        stand_in="evaluator" if evaluated else None,  # which says more of itself unless it fails
     )
-    module = module_of(runtime)
     try:
         with progress.stage(f"running {runtime} on {about.name}", plan.count) as stage:
             outcome = _compare(device, module, plan, stage)
         latency = None
-        if about.timed and plan.float32 is not None:
+        timed = about.timed and outcome.last.stand_in is None
+        if timed and plan.float32 is not None:
             with progress.stage(f"timing against float32 on {about.name}"):
                 latency = _time(device, module, plan, plan.float32)
     except RunFailed as failure:
@@ -102,7 +108,9 @@ def verify_on(device: Device, runtime: str, plan: Plan, progress: Progress) -> t
     last = outcome.last
     run = _with(run, parity=outcome.parity, accuracy=outcome.accuracy, latency_ms=latency)
     run = _with(run, runtime_version=last.version, machine=last.machine, peak_memory_bytes=outcome.peak)
-    run = _with(run, delegate=last.delegate, arena_bytes=last.arena_bytes)
+    run = _with(run, delegate=last.delegate, arena_bytes=last.arena_bytes, findings=outcome.findings)
+    if last.stand_in is not None:
+        run = _with(run, stand_in=last.stand_in, evidence="emulated", peak_memory_bytes=None)
     return run, outcome.firsts
 
 
@@ -113,6 +121,7 @@ class _Outcome:
     last: JobResult
     peak: int | None
     firsts: list[np.ndarray]
+    findings: tuple[Finding, ...] | None
 
 
 def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
@@ -120,6 +129,7 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     parity = ParityMeter(classes=manifest.task == "classification")
     meter = METERS[manifest.task](manifest.labels)
     peaks: list[int] = []
+    findings: list[Finding] = []
     firsts: list[np.ndarray] = []
     result: JobResult | None = None
     done, scored = 0, False
@@ -147,12 +157,24 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
                     firsts.append(next(iter(outputs.values())))
         if result.peak_memory_bytes is not None:
             peaks.append(result.peak_memory_bytes)
+        findings += result.findings or ()
         done += len(cases)
         stage.at(done)
     if result is None:
         raise RunFailed("there was no sample to run")
     accuracy = meter.result() if scored else None
-    return _Outcome(parity.result(plan.over), accuracy, result, max(peaks, default=None), firsts)
+    found = None if result.findings is None else _together(findings)
+    return _Outcome(parity.result(plan.over), accuracy, result, max(peaks, default=None), firsts, found)
+
+
+def _together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each tensor and kind, with the counts of all jobs."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = (finding.output, finding.kind)
+        before = found[key].count if key in found else 0
+        found[key] = msgspec.structs.replace(finding, count=before + finding.count)
+    return tuple(found.values())
 
 
 @contextmanager
@@ -236,6 +258,4 @@ def agreement(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[int, i
 
 
 def _with(run: Run, **changes: object) -> Run:
-    import msgspec
-
     return msgspec.structs.replace(run, **changes)

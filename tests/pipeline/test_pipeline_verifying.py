@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -240,6 +241,36 @@ def test_a_runtime_older_than_the_target_needs_fails(bundle):
     check = next(check for check in report.checks if check.name == "run")
     assert check.note == f"the device has onnxruntime {onnxruntime.__version__}; the target needs 99.1"
     assert report.verdict == "fail"
+
+
+class StandIn:
+    """This machine, but what it says of every runtime is that something stood in for it."""
+
+    def __init__(self):
+        self._device = edgeexport.pipeline.open_device("local")
+
+    def run(self, job, folder, progress=None):
+        return replace(self._device.run(job, folder, progress), version="", stand_in="evaluator of tests", findings=())
+
+    def __getattr__(self, name):
+        return getattr(self._device, name)
+
+
+def test_a_stand_in_is_not_timed_and_has_no_version_that_could_be_too_old(bundle, linear, monkeypatch):
+    monkeypatch.setattr("edgeexport.pipeline.verifying.open_device", lambda name: StandIn())
+    report = edgeexport.verify(bundle, evaluation=linear.evaluation, float32=linear.model)
+    (run,) = report.runs
+    assert (run.evidence, run.stand_in, run.runtime_version) == ("emulated", "evaluator of tests", "")
+    assert (run.latency_ms, run.peak_memory_bytes) == (None, None)
+    assert run.parity.samples == 40
+    found = checks(report)
+    assert "run" not in found
+    assert found["numerics"].verdict == "pass"
+    late = found["latency_ratio"]
+    assert (late.verdict, late.where, late.measured) == ("not run", "onnxruntime on local, emulated", None)
+    assert late.note == "not timed: the times of an evaluator of tests say nothing about a device"
+    assert report.verdict == "incomplete"
+    assert sum("onnxruntime itself does not run on this system" in note for note in report.notes) == 1
 
 
 def forge(path, value):

@@ -175,3 +175,31 @@ def test_nothing_is_fetched_and_every_element_is_closed():
 )
 def test_figures_for_people(value, unit, shown):
     assert html.format_value(value, unit) == shown
+
+
+def test_what_stood_in_for_a_runtime_is_named_beside_it():
+    (run,) = report().runs
+    run = msgspec.structs.replace(
+        run, runtime="coreml", runtime_version="", evidence="emulated", stand_in="evaluator of edgeexport 9"
+    )
+    shown = text(html.render(report(runs=(run,))))
+    assert "coreml (evaluator of edgeexport 9) local" in shown
+    assert "emulated" in shown.partition("“measured”")[0]
+    assert "measured" not in shown.partition("“measured”")[0].replace("Measured", "")
+
+
+@pytest.mark.parametrize(
+    ("version", "stand_in", "delegate", "name"),
+    [
+        ("2.3", None, None, "r 2.3"),
+        ("2.3", None, "xnnpack", "r 2.3 (xnnpack)"),
+        ("2.3", None, "none", "r 2.3 (no delegate)"),
+        ("", "evaluator", None, "r (evaluator)"),
+        ("18 (macOS 15.1)", None, "9 on CPU", "r 18 (macOS 15.1) (9 on CPU)"),
+        ("", "evaluator", "cpu", "r (evaluator, cpu)"),
+    ],
+)
+def test_the_name_of_a_runtime(version, stand_in, delegate, name):
+    (run,) = report().runs
+    run = msgspec.structs.replace(run, runtime="r", runtime_version=version, stand_in=stand_in, delegate=delegate)
+    assert html.runtime_name(run) == name

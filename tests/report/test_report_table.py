@@ -148,3 +148,13 @@ def test_operators_are_counted():
     check = Check(name="compatibility", measured=2.0, limit=0.0, unit="operators", verdict="fail", where="there")
     (row,) = rows(draw(msgspec.structs.replace(REPORT, checks=(check,))), "compatibility")
     assert [cell.strip() for cell in row.strip("│").split("│")][1:3] == ["2", "0"]
+
+
+def test_what_stood_in_for_a_runtime_is_named_beside_it():
+    run = msgspec.structs.replace(
+        RUN, runtime="coreml", runtime_version="", evidence="emulated", stand_in="evaluator of edgeexport 9"
+    )
+    shown = draw(msgspec.structs.replace(REPORT, runs=(run,)), width=160)
+    assert "coreml (evaluator of edgeexport 9)" in shown
+    assert "emulated" in shown
+    assert "measured" not in shown

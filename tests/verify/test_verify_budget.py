@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from edgeexport.results import Accuracy, Latency, Parity, Run, Size
+from edgeexport.results import Accuracy, Finding, Latency, Parity, Run, Size
 from edgeexport.settings import Limits
 from edgeexport.verify.budget import judge, run_checks, size_checks
 
@@ -108,3 +108,32 @@ def test_memory():
     found = checks(with_(peak_memory_bytes=100), Limits(peak_memory=99))["peak_memory"]
     assert (found.measured, found.limit, found.verdict) == (100, 99, "fail")
     assert checks(with_(peak_memory_bytes=None), Limits(peak_memory=99)) == {}
+
+
+def finding(number, kind="overflow"):
+    return Finding(operator="exp", output=f"v{number}", kind=kind, count=1200, where=f"block.{number}")
+
+
+def test_values_beyond_a_type_fail_and_are_named():
+    found = checks(with_(findings=(finding(0), finding(1, "nan"))), Limits())["numerics"]
+    assert (found.measured, found.limit, found.unit, found.verdict) == (2, 0, "operators", "fail")
+    assert found.note == "exp at block.0: 1,200 values beyond its type; exp at block.1: 1,200 values NaN"
+    assert found.where == "onnxruntime on local"
+
+
+def test_no_findings_pass_and_runtimes_that_do_not_look_have_no_such_check():
+    found = checks(with_(findings=()), Limits())["numerics"]
+    assert (found.measured, found.verdict, found.note) == (0, "pass", "")
+    assert "numerics" not in checks(RUN, Limits())
+
+
+def test_many_findings_are_counted_and_not_all_told():
+    found = checks(with_(findings=tuple(finding(number) for number in range(9))), Limits())["numerics"]
+    assert found.measured == 9
+    assert found.note.count("exp at") == 5
+    assert found.note.endswith("; and 4 more")
+
+
+def test_checks_of_a_stand_in_say_so():
+    found = checks(with_(stand_in="evaluator", evidence="emulated", findings=()), Limits())
+    assert found["numerics"].where == "onnxruntime on local, emulated"

@@ -10,9 +10,12 @@ import pytest
 from edgeexport.errors import DeviceError, RunFailed, SamplesError
 from edgeexport.job import DeviceInfo, JobResult
 from edgeexport.progress import Progress
+from edgeexport.results import Finding
+from edgeexport.runtime_names import Needs
 from edgeexport.samples import Sample
 from edgeexport.settings import Timing
 from edgeexport.signature import Signature, TensorSpec
+from edgeexport.verify import harness
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
 
 ABOUT = DeviceInfo("fake", "riscv64", "a cpu", "measured", timed=True)
@@ -201,3 +204,51 @@ def test_agreement_of_two_devices():
     second = [np.array([[0.2, 0.3]]), np.array([[0.1, 0.9]])]
     assert agreement(first, first) == (0, 3)
     assert agreement(first, second) == (2, 3)
+
+
+def finding(output, kind, count):
+    return Finding(operator="exp", output=output, kind=kind, count=count, where="encoder.0")
+
+
+class StandIn(Fake):
+    """Says that it is not the runtime itself; finds something in every job."""
+
+    def run(self, job, folder, progress=None):
+        result = super().run(job, folder, progress)
+        found = (finding("a", "overflow", 2), finding("a", "nan", 1))
+        return JobResult(**{**vars(result), "version": "", "stand_in": "evaluator of tests", "findings": found})
+
+
+def test_what_stands_in_for_a_runtime_is_emulated_and_not_timed_whatever_the_device_says():
+    device = StandIn()
+    run, _ = verify_on(device, "onnxruntime", plan([case(0, label=0)], Path("float.onnx")), Progress())
+    assert (run.evidence, run.stand_in, run.runtime_version) == ("emulated", "evaluator of tests", "")
+    assert (run.latency_ms, run.peak_memory_bytes) == (None, None)
+    assert [job.mode for job in device.jobs] == ["outputs"]
+    assert run.place == "onnxruntime on fake, emulated"
+    assert run.parity.max_abs == 0
+
+
+def test_findings_are_added_up_over_jobs_for_each_tensor_and_kind():
+    run, _ = verify_on(StandIn(), "onnxruntime", plan(case(n, label=0) for n in range(600)), Progress())
+    assert run.findings == (finding("a", "overflow", 6), finding("a", "nan", 3))
+    run, _ = verify_on(Fake(), "onnxruntime", plan([case(0, label=0)]), Progress())
+    assert run.findings is None
+
+
+@pytest.mark.parametrize(
+    ("device", "system", "evidence", "stand_in"),
+    [
+        ("local", "Elsewhere", "emulated", "evaluator"),
+        ("local", "", "measured", None),
+        ("ssh:a-mac", "Elsewhere", "measured", None),
+    ],
+)
+def test_a_stand_in_that_fails_was_not_the_runtime_either(monkeypatch, device, system, evidence, stand_in):
+    monkeypatch.setattr(harness, "needs_of", lambda module: Needs("onnxruntime", "onnxruntime", system=system))
+    crashing = Fake(
+        DeviceInfo(device, "riscv64", "a cpu", "measured", timed=True),
+        answer=lambda inputs: (_ for _ in ()).throw(RunFailed("it lacks an operator")),
+    )
+    run, _ = verify_on(crashing, "onnxruntime", plan([case(0)]), Progress())
+    assert (run.error, run.evidence, run.stand_in) == ("it lacks an operator", evidence, stand_in)
