@@ -1,5 +1,6 @@
 """Runtimes by their public names, found without importing them."""
 
+import platform
 import subprocess
 import sys
 
@@ -38,12 +39,14 @@ def test_no_runtime_is_imported():
         ("litert", "litert"),
         ("tflite-runtime", "tflite_classic"),
         ("tflite-micro", "tflm"),
+        ("coreml", "coreml"),
     ],
 )
 def test_names_go_both_ways(runtime, module):
     assert module_of(runtime) == module
     assert runtime_of(module) == runtime
-    assert needs_of(module).distribution == {"litert": "ai-edge-litert"}.get(runtime, runtime)
+    packages = {"litert": "ai-edge-litert", "coreml": "coremltools"}
+    assert needs_of(module).distribution == packages.get(runtime, runtime)
 
 
 def test_what_a_runtime_needs():
@@ -63,3 +66,12 @@ def test_what_a_runtime_needs():
 def test_no_shipped_file_has_the_name_of_a_package_that_it_imports():
     packages = {needs_of(module).package for module in runtime_modules().values() if needs_of(module)}
     assert packages.isdisjoint({path.stem for path in RUNTIMES_FOLDER.glob("*.py")})
+
+
+@pytest.mark.parametrize(("system", "evaluated"), [("Linux", True), ("Windows", True), ("Darwin", False)])
+def test_only_one_system_has_core_ml_itself(monkeypatch, system, evaluated):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    assert needs_of("coreml").evaluated is evaluated
+    assert not any(needs_of(module).evaluated for module in ("ort", "litert", "tflite_classic", "tflm"))
+    assert needs_of("coreml").installation == "pip install 'edgeexport[coreml]'"
+    assert needs_of("coreml").boards == ()

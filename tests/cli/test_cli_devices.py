@@ -65,6 +65,9 @@ def test_what_is_created(run, created, arguments, asked):
         (["local:tflite-runtime", "--runtime", "litert"], "--runtime is for emulated boards"),
         (["no-such-target"], "unknown target 'no-such-target'"),
         (["raspberry-pi-4", "--runtime", "tflite-micro"], "tflite-micro does not run on emulated arm64 boards"),
+        (["raspberry-pi-4", "--runtime", "coreml"], "coreml does not run on emulated arm64 boards"),
+        (["iphone-ios17"], "target 'iphone-ios17' cannot be emulated: its profile has no [emulation] table"),
+        (["local:coreml"], "coreml runs in this environment"),
     ],
 )
 def test_what_cannot_be_created(run, cache, monkeypatch, arguments, said):

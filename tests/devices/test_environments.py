@@ -1,6 +1,7 @@
 """Which Python runs a runtime on this machine, and how its environment is built."""
 
 import importlib.util
+import platform
 import sys
 
 import pytest
@@ -45,6 +46,7 @@ def test_most_runtimes_run_in_this_environment():
         ("litert", "litert is not installed here", "pip install 'edgeexport[litert]'"),
         ("tflm", "tflite-micro is not installed here", "pip install 'edgeexport[micro]'"),
         ("ort", "onnxruntime is not installed here", "pip install edgeexport"),
+        ("coreml", "coreml is not installed here", "pip install 'edgeexport[coreml]'"),
         (
             "tflite_classic",
             "tflite-runtime 2.14.0 needs an environment of its own, which has not been created",
@@ -131,3 +133,14 @@ def test_nothing_is_built_for_a_runtime_of_this_environment(cache):
     with pytest.raises(TargetError, match="no runner for the runtime 'tensorrt'"):
         local.create("tensorrt", print)
     assert not cache.exists()
+
+
+def test_the_list_says_where_an_evaluator_stands_in_for_a_runtime(monkeypatch):
+    monkeypatch.setattr(_environments, "python_for", lambda module: sys.executable)
+    monkeypatch.setattr(_environments, "_installed", lambda distribution: "9.0")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    said = "evaluator for coremltools 9.0: results are emulated; the runtime itself needs macOS"
+    assert local.runtimes()["coreml"] == said
+    assert local.runtimes()["onnxruntime"] == "9.0"
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert local.runtimes()["coreml"] == "9.0"

@@ -1,0 +1,69 @@
+"""Core ML itself, on a Mac, through coremltools.
+
+Written against the documentation of coremltools 9 and nothing else: it cannot be exercised off a Mac, where
+predictions, compiled models and compute plans do not exist. Its tests check the calls with stand-ins for the framework.
+"""
+
+import platform
+
+import coremltools
+import numpy as np
+from coremltools.models import compute_device
+from coremltools.models.compute_plan import MLComputePlan
+
+_DEVICES = (
+    ("Neural Engine", compute_device.MLNeuralEngineComputeDevice),
+    ("GPU", compute_device.MLGPUComputeDevice),
+    ("CPU", compute_device.MLCPUComputeDevice),
+)
+# Until macOS 15 its number was three behind that of the iOS with the same Core ML; since 26 they are equal.
+_BEHIND, _LAST_BEHIND = 3, 15
+_FIRST_WITH_PLANS = (14, 4)
+
+
+class Model:
+    """One model on all compute units, with a state of its own for each sample where it has any."""
+
+    def __init__(self, path):
+        self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.ALL)
+        description = self._model.get_spec().description
+        self._outputs = [output.name for output in description.output]
+        self._stateful = len(description.state) > 0
+
+    def run(self, inputs):
+        """Run one sample: a dict of arrays in, a dict of arrays out, in the order of the model's description."""
+        state = self._model.make_state() if self._stateful else None
+        answered = self._model.predict(dict(inputs), state)
+        return {name: np.asarray(answered[name]) for name in self._outputs}
+
+    def facts(self):
+        """How many operators each processor has, by Core ML's own plan; constants are on none."""
+        if tuple(int(number) for number in platform.mac_ver()[0].split(".")[:2]) < _FIRST_WITH_PLANS:
+            return {}
+        plan = MLComputePlan.load_from_path(
+            path=self._model.get_compiled_model_path(), compute_units=coremltools.ComputeUnit.ALL
+        )
+        counts = dict.fromkeys((name for name, _ in _DEVICES), 0)
+        for operation in _operations(plan.model_structure.program):
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+            for name, kind in _DEVICES:
+                if usage is not None and isinstance(usage.preferred_compute_device, kind):
+                    counts[name] += 1
+        return {"delegate": ", ".join(f"{count} on {name}" for name, count in counts.items() if count) or None}
+
+
+def version():
+    """The iOS that has this Mac's Core ML, by which targets name what they need, then what it is here."""
+    mac = platform.mac_ver()[0]
+    major = int(mac.split(".")[0])
+    ios = major + _BEHIND if major <= _LAST_BEHIND else major
+    return f"{ios} (macOS {mac}, coremltools {coremltools.__version__})"
+
+
+def _operations(program):
+    """Every operation of the program, those in the bodies of loops and conditions too."""
+    pending = [function.block for function in program.functions.values()] if program is not None else []
+    while pending:
+        for operation in pending.pop().operations:
+            yield operation
+            pending.extend(operation.blocks)

@@ -1,0 +1,120 @@
+"""The calls to Core ML on a Mac, checked against coremltools' own signatures: nothing here can run a model."""
+
+import platform
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+
+coremltools = pytest.importorskip("coremltools", reason="pip install 'edgeexport[coreml]'")
+
+from coremltools.models import compute_device  # noqa: E402
+from coremltools.models.compute_plan import (  # noqa: E402
+    MLComputePlan,
+    MLModelStructureProgram,
+    MLModelStructureProgramBlock,
+    MLModelStructureProgramFunction,
+    MLModelStructureProgramOperation,
+)
+
+from edgeexport.runtimes import coreml_mac  # noqa: E402
+
+
+def description(outputs, states=()):
+    spec = coremltools.proto.Model_pb2.Model()
+    for name in outputs:
+        spec.description.output.add().name = name
+    for name in states:
+        spec.description.state.add().name = name
+    return spec
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """``model(outputs, states)``: the runtime's model, and the ``MLModel`` that stands for coremltools'."""
+
+    def make(outputs=("b", "a"), states=()):
+        framework = create_autospec(coremltools.models.MLModel, instance=True)
+        framework.get_spec.return_value = description(outputs, states)
+        framework.get_compiled_model_path.return_value = "/tmp/model.mlmodelc"
+        opened = create_autospec(coremltools.models.MLModel, return_value=framework)
+        monkeypatch.setattr(coremltools.models, "MLModel", opened)
+        loaded = coreml_mac.Model("model.mlpackage")
+        opened.assert_called_once_with("model.mlpackage", compute_units=coremltools.ComputeUnit.ALL)
+        return loaded, framework
+
+    return make
+
+
+def test_outputs_come_in_the_order_of_the_description(model):
+    loaded, framework = model()
+    framework.predict.return_value = {"a": [[1.0, 2.0]], "b": np.float32([[3]])}
+    inputs = {"x": np.ones((1, 2), np.float32)}
+    found = loaded.run(inputs)
+    assert list(found) == ["b", "a"]
+    assert found["a"].tolist() == [[1, 2]]
+    (given, state), _ = framework.predict.call_args
+    assert given == inputs
+    assert given is not inputs  # coremltools converts the dict that it is given in place
+    assert state is None
+
+
+def test_each_sample_has_a_state_of_its_own(model):
+    loaded, framework = model(states=("cache",))
+    framework.make_state.side_effect = ["first", "second"]
+    framework.predict.return_value = {"a": 1, "b": 2}
+    for _ in range(2):
+        loaded.run({})
+    assert [call.args[1] for call in framework.predict.call_args_list] == ["first", "second"]
+
+
+def operation(kind, *blocks):
+    return MLModelStructureProgramOperation(
+        inputs={}, operator_name=kind, outputs=[], blocks=list(blocks), __proxy__=None
+    )
+
+
+def block(*operations):
+    return MLModelStructureProgramBlock(inputs=[], operations=list(operations), output_names=[])
+
+
+def on(kind):
+    device = object.__new__(kind)  # the class refuses to be made off a Mac
+    return SimpleNamespace(preferred_compute_device=device)
+
+
+def test_the_plan_says_which_processor_has_how_many_operators(model, monkeypatch):
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("15.1", (), ""))
+    usages = {
+        "linear": on(compute_device.MLNeuralEngineComputeDevice),
+        "gather": on(compute_device.MLCPUComputeDevice),
+        "const": None,
+        "while_loop": on(compute_device.MLCPUComputeDevice),
+    }
+    inner = block(operation("linear"), operation("const"))
+    body = block(operation("const"), operation("gather"), operation("linear"), operation("while_loop", inner))
+    plan = create_autospec(MLComputePlan, instance=True)
+    plan.model_structure = SimpleNamespace(
+        program=MLModelStructureProgram(functions={"main": MLModelStructureProgramFunction(inputs=[], block=body)})
+    )
+    plan.get_compute_device_usage_for_mlprogram_operation.side_effect = lambda found: usages[found.operator_name]
+    load = create_autospec(MLComputePlan.load_from_path, return_value=plan)
+    monkeypatch.setattr(MLComputePlan, "load_from_path", load)
+    loaded, _ = model()
+    assert loaded.facts() == {"delegate": "2 on Neural Engine, 2 on CPU"}
+    load.assert_called_once_with(path="/tmp/model.mlmodelc", compute_units=coremltools.ComputeUnit.ALL)
+
+
+def test_before_the_first_macos_with_plans_there_is_none(model, monkeypatch):
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("14.3.1", (), ""))
+    loaded, _ = model()
+    assert loaded.facts() == {}
+
+
+@pytest.mark.parametrize(
+    ("mac", "ios"), [("13.6", "16"), ("14.0", "17"), ("14.5.1", "17"), ("15.1", "18"), ("26.0", "26")]
+)
+def test_the_version_is_that_of_the_ios_with_the_same_framework(monkeypatch, mac, ios):
+    monkeypatch.setattr(platform, "mac_ver", lambda: (mac, (), ""))
+    assert coreml_mac.version() == f"{ios} (macOS {mac}, coremltools {coremltools.__version__})"
