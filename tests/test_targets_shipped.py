@@ -18,6 +18,7 @@ def test_the_list():
         NAMES
     )
     assert {"cortex-m7", "ethos-u55-128"} <= set(NAMES)
+    assert {"iphone-ios17", "iphone-ios18", "ipad"} <= set(NAMES)
     assert list(shipped_targets()) == NAMES
     assert all(shipped_targets().values())
 
@@ -104,3 +105,22 @@ def test_microcontrollers_get_integers_only(name):
 def test_old_kernels_get_one_scale_a_tensor_beside_float_activations():
     assert not resolve(load_target("raspberry-pi-3-32bit")).settings.quantization.hybrid_per_channel
     assert resolve(load_target("raspberry-pi-4-litert")).settings.quantization.hybrid_per_channel
+
+
+@pytest.mark.parametrize("name", ["iphone-ios17", "iphone-ios18", "ipad"])
+def test_apples_devices_get_core_ml_and_weights_in_a_quarter_of_the_bytes(name):
+    target = load_target(name)
+    settings = resolve(target).settings
+    assert (target.format, [need.name for need in target.runtimes]) == ("coreml", ["coreml"])
+    assert (settings.precision, settings.limits.size_ratio) == ("w8", 0.2535)
+    assert settings.limits.latency_ratio is None  # nobody could take it off a Mac
+    assert settings.quantization.block_size == 0
+    assert settings.interface.lengths
+
+
+def test_blocks_of_four_bits_came_with_ios_18():
+    assert "w4" not in load_target("iphone-ios17").precisions
+    eighteen = load_target("iphone-ios18")
+    assert [need.minimum for need in eighteen.runtimes] == ["18"]
+    settings = resolve(eighteen, flags={"precision": "w4"}).settings
+    assert (settings.quantization.block_size, settings.limits.size_ratio) == (32, 0.16)
