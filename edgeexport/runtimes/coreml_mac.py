@@ -4,7 +4,10 @@ Written against the documentation of coremltools 9 and nothing else: it cannot b
 predictions, compiled models and compute plans do not exist. Its tests check the calls with stand-ins for the framework.
 """
 
+import os
 import platform
+import shutil
+import tempfile
 
 import coremltools
 import numpy as np
@@ -22,10 +25,16 @@ _FIRST_WITH_PLANS = (14, 4)
 
 
 class Model:
-    """One model on all compute units, with a state of its own for each sample where it has any."""
+    """One model on all compute units, with a state of its own for each sample where it has any.
+
+    It is opened as a copy: coremltools writes ``Manifest.json`` anew in every package that it opens.
+    """
 
     def __init__(self, path):
-        self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.ALL)
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeexport-coreml-")
+        package = os.path.join(self._folder.name, os.path.basename(path))
+        shutil.copytree(path, package)
+        self._model = coremltools.models.MLModel(package, compute_units=coremltools.ComputeUnit.ALL)
         description = self._model.get_spec().description
         self._outputs = [output.name for output in description.output]
         self._stateful = len(description.state) > 0

@@ -1,6 +1,7 @@
 """The calls to Core ML on a Mac, checked against coremltools' own signatures: nothing here can run a model."""
 
 import platform
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -31,7 +32,7 @@ def description(outputs, states=()):
 
 
 @pytest.fixture
-def model(monkeypatch):
+def model(monkeypatch, tmp_path):
     """``model(outputs, states)``: the runtime's model, and the ``MLModel`` that stands for coremltools'."""
 
     def make(outputs=("b", "a"), states=()):
@@ -40,8 +41,14 @@ def model(monkeypatch):
         framework.get_compiled_model_path.return_value = "/tmp/model.mlmodelc"
         opened = create_autospec(coremltools.models.MLModel, return_value=framework)
         monkeypatch.setattr(coremltools.models, "MLModel", opened)
-        loaded = coreml_mac.Model("model.mlpackage")
-        opened.assert_called_once_with("model.mlpackage", compute_units=coremltools.ComputeUnit.ALL)
+        package = tmp_path / "model.mlpackage"
+        (package / "Data").mkdir(parents=True)
+        (package / "Data" / "weight.bin").write_bytes(b"weights")
+        loaded = coreml_mac.Model(str(package))
+        (path,), named = opened.call_args
+        assert named == {"compute_units": coremltools.ComputeUnit.ALL}
+        assert Path(path) != package  # coremltools writes into what it opens
+        assert (Path(path) / "Data" / "weight.bin").read_bytes() == b"weights"
         return loaded, framework
 
     return make
