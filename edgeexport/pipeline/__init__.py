@@ -79,10 +79,10 @@ def run_verify(
         BundleError: the bundle is incomplete or was altered.
         ModelError: there is no float32 model at that path.
     """
-    if float32 is not None and not float32.exists():
-        raise ModelError(f"no float32 model at {float32}")
     bundle = load_bundle(path)
     if float32 is not None:
+        if not (float32.is_dir() if bundle.model_path.is_dir() else float32.is_file()):
+            raise ModelError(f"no float32 model at {float32}")
         open_format(bundle.manifest.format).inspect(float32)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)

@@ -80,6 +80,8 @@ def test_a_folder_to_time_against_must_be_there_and_a_bundle_untouched(export, t
     bundle = export()
     with pytest.raises(ModelError, match="no float32 model at"):
         run_verify(bundle.path, None, Progress(), float32=tmp_path / "missing.package")
+    with pytest.raises(ModelError, match="no float32 model at"):  # a file is no model of this format
+        run_verify(bundle.path, None, Progress(), float32=bundle.model_path / "about.txt")
     (bundle.model_path / "data" / "more.bin").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"model\.package/data/more\.bin was added to the model"):
         run_verify(bundle.path, None, Progress())
