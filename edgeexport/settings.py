@@ -50,6 +50,8 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         bias_correction: static only. Take the mean error of rounded convolution weights off the bias
             (arXiv:1906.04721).
         block_size: weights that share a scale in ``w4`` and ``w8``; 0 is one scale an output channel.
+        palette_bits: weights-only precisions of Core ML: look weights up in a palette of 2 to this many values, found by
+            k-means, instead of spacing them evenly; 0 is off. ``block_size`` channels share a palette; 0 is one a tensor.
         embedding_bits: of embedding tables; None leaves them as the precision has it.
         minimum_snr: static only, in dB. A layer with an input or output that int8 steps over its calibrated range
             represent with less signal to noise than this has ``fallback`` instead; 0 turns the rule off.
@@ -73,6 +75,7 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     smoothing_ratio: Ratio = 3.0
     bias_correction: bool = False
     block_size: Literal[0, 16, 32, 64, 128] = 32
+    palette_bits: Literal[0, 1, 2, 3, 4, 6, 8] = 0
     embedding_bits: Literal[4, 8] | None = None
     minimum_snr: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     fallback: Literal["w8a8-dynamic", "w8", "fp32"] = "w8a8-dynamic"
@@ -104,10 +107,12 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         lengths: of the one dynamic dimension beside the batch, such as a text's tokens: one signature each. Shorter
             texts are padded to the next, longer ones cut to the last. Empty leaves a format's dynamic shapes.
         channels_last: images go in as [1, height, width, channels].
+        deployment_target: the least iOS that a Core ML program is for, which decides what operators it may have.
     """
 
     lengths: tuple[Count, ...] = ()
     channels_last: bool = False
+    deployment_target: Literal["iOS16", "iOS17", "iOS18"] = "iOS17"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

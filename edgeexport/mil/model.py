@@ -36,10 +36,9 @@ class Model:
         if mode not in get_args(Mode):
             raise ValueError(f"mode is 'exact' or 'device', not {mode!r}")
         self._largest = largest
-        package = Package(path)
         with limited(largest):
             try:
-                chosen = _choose(package, path, function)
+                chosen = functions(path, function)[0]
                 self._machine = Machine(chosen, mode, _ITERATIONS)
             except ModelError as error:
                 raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
@@ -99,7 +98,13 @@ class Model:
         return list(self._machine.findings.values())
 
 
-def _choose(package: Package, path: Path, name: str | None) -> Function:
+def functions(path: Path, name: str | None = None) -> list[Function]:
+    """The functions of a package, the one called ``name`` or the default one first.
+
+    Raises:
+        ModelError: it is damaged, holds something else, or has no such function.
+    """
+    package = Package(path)
     model = package.specification()
     if model.WhichOneof("Type") != "mlProgram":
         raise ModelError(f"{path} holds {model.WhichOneof('Type') or 'nothing'}, not an ML Program")
@@ -111,11 +116,11 @@ def _choose(package: Package, path: Path, name: str | None) -> Function:
     def blob(name: str, offset: int, dtype: Dtype, shape: tuple[int, ...]) -> torch.Tensor:
         return file(name).tensor(offset, dtype, shape)
 
-    functions = Reader(blob).functions(model.mlProgram)
+    found = Reader(blob).functions(model.mlProgram)
     name = name or model.description.defaultFunctionName or "main"
-    if name not in functions:
-        raise ModelError(f"{path} has no function {name!r}; it has {', '.join(functions) or 'none'}")
-    return functions[name]
+    if name not in found:
+        raise ModelError(f"{path} has no function {name!r}; it has {', '.join(found) or 'none'}")
+    return [found.pop(name), *found.values()]
 
 
 def _tensors(inputs: Mapping[str, np.ndarray], declared: Sequence[Named]) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from edgeexport.errors import ModelError
-from edgeexport.mil.blob import decode
+from edgeexport.mil.blob import byte_count, decode
 from edgeexport.mil.dtypes import DTYPES, Dtype
 from edgeexport.mil.memory import claim
 from edgeexport.mil.proto import messages
@@ -46,10 +46,29 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How a constant is stored.
+
+    Attributes:
+        dtype: of its elements.
+        bytes: in the file, sub-byte elements packed.
+    """
+
+    dtype: Dtype
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Literal:
-    """A constant inside an operation; ``load`` gives a tensor, a string or a list of strings."""
+    """A constant inside an operation.
+
+    Attributes:
+        load: gives a tensor, a string or a list of strings.
+        stored: what it takes in the file; None for text and lists.
+    """
 
     load: Callable[[], Any]
+    stored: Stored | None = None
 
 
 Argument = str | Literal | tuple[str | Literal, ...]
@@ -185,7 +204,8 @@ class Reader:
     def _literal(self, value: Any) -> Literal:
         if value.WhichOneof("value") == "blobFileValue":
             kind, blob = self._fixed(value.type), value.blobFileValue
-            return Literal(lambda: self._blob(blob.fileName, blob.offset, *kind))
+            stored = Stored(kind[0], byte_count(*kind))
+            return Literal(lambda: self._blob(blob.fileName, blob.offset, *kind), stored)
         immediate = value.immediateValue
         if immediate.WhichOneof("value") == "list":
             items = [self._literal(item) for item in immediate.list.values]
@@ -195,7 +215,8 @@ class Reader:
             return Literal(lambda: tuple(item.load() for item in items))
         if immediate.WhichOneof("value") != "tensor":
             raise ModelError("a constant has neither elements nor a place in a weight file")
-        return Literal(lambda: self._tensor(immediate.tensor, *self._fixed(value.type)))
+        fixed = self._fixed(value.type)
+        return Literal(lambda: self._tensor(immediate.tensor, *fixed), Stored(fixed[0], byte_count(*fixed)))
 
     def _fixed(self, message: Any) -> tuple[Dtype, tuple[int, ...]]:
         kind = self.type(message)

@@ -16,7 +16,14 @@ from edgeexport.settings import STATIC, Interface, Settings
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
 
-_ELSEWHERE = {"smoothing": 0.0, "reduce_range": False, "bias_correction": False, "mask_value": 0.0, "float_outputs": ()}
+_ELSEWHERE = {
+    "palette_bits": 0,
+    "smoothing": 0.0,
+    "reduce_range": False,
+    "bias_correction": False,
+    "mask_value": 0.0,
+    "float_outputs": (),
+}
 """Rules of other formats, with the value that leaves them off."""
 
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexport.errors import ConversionError, MissingRequirement, ModelError, RecipeError
+from edgeexport.errors import ConversionError, MissingRequirement, ModelError
+from edgeexport.fixed import fixed_dimensions
 from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model, signatures, write_model
 from edgeexport.formats.tflite.names import shorten
 from edgeexport.interface import is_image
-from edgeexport.preprocess import ImagePreprocess
 from edgeexport.quiet import native_output
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature, TensorSpec
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Lengths = Mapping[str, int]
 _NARROWED = {"int64": "int32", "float64": "float32"}
-_REFUSED = {"complex64", "complex128"}
 _LACKING = re.compile(r"Lowering not found: (\S+)")
 
 
@@ -40,8 +39,9 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         ConversionError: the converter failed.
     """
     module = trained = _module(source)
-    fixed, dimension = _fixed_lengths(source, interface)
-    lengths = sorted(set(interface.lengths)) if dimension else [0]
+    dimensions = fixed_dimensions(source, interface, "TFLite")
+    fixed, dimension = dimensions.fixed, dimensions.free
+    lengths = dimensions.lengths or (0,)
     litert_torch = import_converter()
     moved = [
         number
@@ -142,53 +142,6 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
         ),
         tuple(as_converted(spec) for spec in source.signature.outputs),
         {dimension: tuple(sorted(set(interface.lengths)))} if dimension else {},
-    )
-
-
-def _fixed_lengths(source: Source, interface: Interface) -> tuple[dict[str, int], str | None]:
-    """A length for every dynamic dimension but one, and the name of that one: it takes ``interface.lengths``."""
-    signature = source.signature
-    firsts = [spec.shape[0] for spec in (*signature.inputs, *signature.outputs) if spec.shape]
-    fixed = {length: 1 for length in firsts if isinstance(length, str)}
-    for spec in signature.inputs:
-        if spec.dtype in _REFUSED:
-            raise ModelError(f"{source.name}: TFLite has no inputs of dtype {spec.dtype} ('{spec.name}')")
-        if isinstance(source.preprocess, ImagePreprocess) and spec.name == source.preprocess.input:
-            sizes = _image_size(source.preprocess)
-            fixed.update(
-                {
-                    name: size
-                    for name, size in zip(
-                        spec.shape,
-                        (1, 3, *sizes) if source.preprocess.layout == "NCHW" else (1, *sizes, 3),
-                        strict=True,
-                    )
-                    if isinstance(name, str)
-                }
-            )
-    dynamic = dict.fromkeys(name for spec in signature.inputs for name in spec.shape if isinstance(name, str))
-    free = [name for name in dynamic if name not in fixed]
-    if len(free) > 1:
-        raise RecipeError(
-            f"{source.name}: TFLite has fixed shapes, and the dimensions {', '.join(free)} are all dynamic",
-            "Leave all but one out of the module's dynamic_axes.",
-        )
-    if free and not interface.lengths:
-        raise RecipeError(
-            f"{source.name}: TFLite has fixed shapes, and no length is given for '{free[0]}'",
-            "Give the lengths to convert for, such as --set interface.lengths=[64,128].",
-        )
-    return fixed, free[0] if free else None
-
-
-def _image_size(preprocess: ImagePreprocess) -> tuple[int, int]:
-    if preprocess.crop is not None:
-        return preprocess.crop
-    if isinstance(preprocess.resize, tuple):
-        return preprocess.resize
-    raise RecipeError(
-        "TFLite has fixed shapes, and the image preprocessing gives images of any size",
-        "Give it a crop, or a resize to height and width.",
     )
 
 

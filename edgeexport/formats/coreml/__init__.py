@@ -1,0 +1,122 @@
+"""Core ML: ML Programs for iPhones, iPads and Macs, made and checked anywhere."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeexport.artifact import Artifact
+from edgeexport.conversion import Feeds, Gap, TensorBytes
+from edgeexport.errors import RecipeError
+from edgeexport.settings import STATIC, Interface, Settings
+from edgeexport.signature import Signature
+from edgeexport.source import Source
+
+_ELSEWHERE = {
+    "smoothing": 0.0,
+    "reduce_range": False,
+    "bias_correction": False,
+    "float_outputs": (),
+    "embedding_bits": None,
+    "io_type": "float32",
+    "least_channels": 1,
+}
+"""Rules of other formats, with the value that leaves them off."""
+_PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
+
+
+class CoremlFormat:
+    """See :class:`edgeexport.conversion.Format`."""
+
+    file_name = "model.mlpackage"
+
+    def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
+        """Export the source as float32."""
+        from edgeexport.formats.coreml.export import write_float32
+
+        return Artifact("coreml", path, "fp32", write_float32(source, interface, path))
+
+    def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
+        """Bring the float32 program to ``settings.precision``; everything but fp32 computes in float16."""
+        from edgeexport import tree
+
+        _check_rules(settings)
+        if settings.precision == "fp32":
+            tree.copy(baseline.path, path)
+            return replace(baseline, path=path)
+        notes = _compress(baseline.path, settings, feeds, path)
+        return replace(baseline, path=path, precision=settings.precision, notes=(*baseline.notes, *notes))
+
+    def inspect(self, path: Path) -> tuple[Signature, Iterable[TensorBytes]]:
+        """Read a package."""
+        from edgeexport.formats.coreml.inspect import read_signature, stored_tensors
+
+        return read_signature(path), stored_tensors(path)
+
+    def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:  # noqa: ARG002
+        """See :mod:`edgeexport.formats.coreml.inspect`."""
+        from edgeexport.formats.coreml import inspect
+
+        return list(inspect.gaps(path))
+
+
+def open_format() -> CoremlFormat:
+    """The format of this module."""
+    return CoremlFormat()
+
+
+def _compress(baseline: Path, settings: Settings, feeds: Feeds | None, path: Path) -> list[str]:
+    """Write the compressed package; gives notes for the report."""
+    from edgeexport.formats.coreml import activations, library, weights
+
+    library.coremltools()
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        half = Path(folder) / "half.mlpackage"
+        with library.quietly():
+            model: Any = library.half(baseline, settings)
+            library.save(model, half)
+        if settings.precision in STATIC:
+            if feeds is None:
+                raise RecipeError(
+                    f"static precision {settings.precision} needs calibration samples, and none were given",
+                    "Give --calibration FILE, or choose --precision w8.",
+                )
+            model, notes = activations.quantize(model, half, settings, feeds)
+        if settings.precision != "fp16":
+            with library.quietly():
+                chosen, left = weights.choose(library.program_of(model), settings)
+                model = weights.compress(model, chosen, settings)
+            notes += left
+        with library.quietly():
+            library.save(model, path)
+    return notes
+
+
+def _check_rules(settings: Settings) -> None:
+    quantization = settings.quantization
+    if settings.precision not in _PRECISIONS:
+        raise RecipeError(
+            f"the format coreml has no precision {settings.precision}", f"Choose one of {', '.join(_PRECISIONS)}."
+        )
+    for rule, off in _ELSEWHERE.items():
+        if getattr(quantization, rule) != off:
+            raise RecipeError(f"the format coreml has no quantization.{rule}", "Leave it out.")
+    later = settings.interface.deployment_target != "iOS18"
+    if later and settings.precision == "w4":
+        raise RecipeError("int4 weights need iOS 18", "Choose w8, or --set interface.deployment_target=iOS18.")
+    if later and quantization.block_size and (settings.precision != "fp16" or quantization.palette_bits):
+        raise RecipeError(
+            "blocks of weights that share a scale or a palette need iOS 18", "Set quantization.block_size to 0."
+        )
+    if settings.interface.deployment_target == "iOS16" and settings.precision in STATIC:
+        raise RecipeError("int8 activations need iOS 17", "Choose w8, or --set interface.deployment_target=iOS17.")
+    if quantization.palette_bits and settings.precision not in ("w8", "w4"):
+        raise RecipeError(
+            f"a palette of weights contradicts precision {settings.precision}", "Choose w8 or w4 for weights only."
+        )
+    if settings.precision == "fp32" and settings.overrides:
+        raise RecipeError("an override contradicts precision fp32, which leaves every operator float", "Choose w8.")

@@ -1,0 +1,128 @@
+"""coremltools: imported quietly, and its packages written so that the same model gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeexport.errors import MissingRequirement
+from edgeexport.quiet import native_output
+from edgeexport.settings import Settings
+
+_ROOT = Path("Data") / "com.apple.CoreML"
+_KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
+
+
+def coremltools() -> Any:
+    """The library.
+
+    Raises:
+        MissingRequirement: it is not installed.
+    """
+    try:
+        with native_output(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import coremltools as ct
+    except ImportError as error:
+        raise MissingRequirement(
+            f"converting to Core ML needs coremltools ({error})", "pip install 'edgeexport[coreml]'"
+        ) from error
+    return ct
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep log lines, warnings and progress bars of a conversion off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with native_output(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def fresh_names() -> None:
+    """Let the next conversion number its values from zero, whatever this process converted before."""
+    from coremltools.converters.mil.mil import Builder
+
+    Builder.name_count.clear()
+
+
+def program_of(model: Any) -> Any:
+    """A model's program as coremltools' own graph (pymil), weights loaded."""
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    spec = model.get_spec()
+    return load(spec, specification_version=spec.specificationVersion, file_weights_dir=model.weights_dir)
+
+
+def _open_program(path: Path) -> Any:
+    """The program of the package at ``path``, through a copy: coremltools writes into what it opens."""
+    ct = coremltools()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(path, Path(folder) / path.name)
+        return program_of(ct.models.MLModel(str(copy), skip_model_load=True))
+
+
+def half(path: Path, settings: Settings) -> Any:
+    """The float32 package at ``path`` as a model that computes in float16; inputs and outputs stay as they are.
+
+    Constants below ``quantization.mask_value`` are raised to it before: a float32 dtype's minimum, as attention masks
+    have it, would become minus infinity, and a row that is masked altogether NaN.
+    """
+    ct = coremltools()
+    program = _open_program(path)
+    fresh_names()
+    return ct.convert(
+        program,
+        source="milinternal",
+        convert_to="mlprogram",
+        compute_precision=ct.precision.FLOAT16,
+        minimum_deployment_target=getattr(ct.target, settings.interface.deployment_target),
+        skip_model_load=True,
+    )
+
+
+def save(model: Any, path: Path) -> None:
+    """Write ``model`` to ``path``: no dates, no random identifiers, and messages in one order."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "model.mlpackage"
+        model.save(str(written))
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(written / "Data", path / "Data")
+        manifest = json.loads((written / "Manifest.json").read_text())
+    _rewrite_specification(path / _ROOT / "model.mlmodel")
+    # As coremltools itself writes it, so that opening the package changes nothing.
+    (path / "Manifest.json").write_text(json.dumps(_named(manifest), indent=4, sort_keys=True) + "\n")
+
+
+def _rewrite_specification(path: Path) -> None:
+    from coremltools.proto import Model_pb2
+
+    spec = Model_pb2.Model()
+    spec.ParseFromString(path.read_bytes())
+    metadata = spec.description.metadata.userDefined
+    for key in list(metadata):
+        if key not in _KEPT_METADATA:
+            del metadata[key]
+    path.write_bytes(spec.SerializeToString(deterministic=True))
+    path.chmod(0o644)
+
+
+def _named(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with identifiers that follow from the paths."""
+    items = manifest["itemInfoEntries"]
+    names = {key: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for key, item in items.items()}
+    manifest["itemInfoEntries"] = {names[key]: item for key, item in items.items()}
+    manifest["rootModelIdentifier"] = names[manifest["rootModelIdentifier"]]
+    return manifest
