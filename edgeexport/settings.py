@@ -50,8 +50,8 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         bias_correction: static only. Take the mean error of rounded convolution weights off the bias
             (arXiv:1906.04721).
         block_size: weights that share a scale in ``w4`` and ``w8``; 0 is one scale an output channel.
-        palette_bits: weights-only precisions of Core ML: look weights up in a palette of 2 to this many values, found by
-            k-means, instead of spacing them evenly; 0 is off. ``block_size`` channels share a palette; 0 is one a tensor.
+        palette_bits: with ``w8`` or ``w4`` of Core ML, look weights up in a palette of two to this many values, found
+            by k-means, instead of spacing them evenly; 0 is off. ``block_size`` channels share one; 0 is one a tensor.
         embedding_bits: of embedding tables; None leaves them as the precision has it.
         minimum_snr: static only, in dB. A layer with an input or output that int8 steps over its calibrated range
             represent with less signal to noise than this has ``fallback`` instead; 0 turns the rule off.

@@ -1,8 +1,8 @@
 """Runs Core ML's ML Programs anywhere: ``edgeexport.mil.load("model.mlpackage")(inputs)``.
 
 The program that an ``.mlpackage`` holds (MIL, Core ML's intermediate language) is executed operation by operation in
-PyTorch. In the mode ``exact`` all is float32; ``device`` rounds to float16 where the program declares it, as an estimate
-of what a phone makes of it. Neither says anything of speed on a device.
+PyTorch. In the mode ``exact`` all is float32; ``device`` rounds to float16 where the program declares it, as an
+estimate of what a phone makes of it. Neither says anything of speed on a device.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ class Evaluated:
     def __init__(self, path, threads):
         import torch
 
-        from edgeexport import mil
+        from edgeexport.mil import load as open_program
 
         torch.set_num_threads(threads)
-        self._model = mil.load(path, mode="device")
+        self._model = open_program(path, mode="device")
 
     def run(self, inputs):
         """Run one sample: a dict of arrays in, a dict of arrays out."""

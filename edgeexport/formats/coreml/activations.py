@@ -118,7 +118,8 @@ def quantize(model: Any, path: Path, settings: Settings, feeds: Feeds) -> tuple[
 
 def _chosen(operations: list[Any], settings: Settings) -> tuple[list[Any], list[str]]:
     """Operators that the settings quantize, and those left out because they compute with integers."""
-    chosen, integers = [], []
+    chosen: list[Any] = []
+    integers: list[Any] = []
     wanted = {*settings.quantization.op_types, *settings.quantization.carried_op_types}
     for op in operations:
         precision = settings.precision if "*" in wanted or op.op_type in wanted else "fp16"

@@ -1,4 +1,7 @@
-"""What an .mlpackage takes and gives, and where its bytes are; read without coremltools, which writes into what it opens."""
+"""What an .mlpackage takes and gives, and where its bytes are.
+
+Read without coremltools, which writes into what it opens.
+"""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ _FLOAT = {"fp32", "fp16"}
 def choose(program: Any, settings: Settings) -> tuple[dict[str, str], list[str]]:
     """The constants to compress, each with the operator that uses it, and notes for the report.
 
-    A constant is compressed where every operator that uses it is among ``quantization.op_types``. What is added, such as
-    a table of positions folded together with that of token types, is not among them in the shipped profiles: one scale
-    a row loses more there than anywhere else.
+    A constant is compressed where every operator that uses it is among ``quantization.op_types``. What is added, such
+    as a table of positions folded together with that of token types, is not among them in the shipped profiles: one
+    scale a row loses more there than anywhere else.
     """
     chosen: dict[str, str] = {}
     left: dict[str, int] = {}

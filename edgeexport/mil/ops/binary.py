@@ -11,7 +11,7 @@ from edgeexport.mil.table import Tensor, op
 def broadcast(x: Tensor, y: Tensor) -> None:
     """See that the result of broadcasting may be allocated."""
     if x.shape != y.shape:
-        claim(torch.broadcast_shapes(x.shape, y.shape))
+        claim(torch.broadcast_shapes(x.shape, y.shape))  # type: ignore[no-untyped-call]
 
 
 @op("add")
