@@ -18,6 +18,8 @@ from edgeexport.quiet import native_output
 from edgeexport.settings import Settings
 
 _ROOT = Path("Data") / "com.apple.CoreML"
+_LARGEST = 30000.0
+"""For masks in float16: a softmax makes it exactly 0, and a score added to it does not overflow."""
 _KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
 
 
@@ -77,11 +79,12 @@ def _open_program(path: Path) -> Any:
 def half(path: Path, settings: Settings) -> Any:
     """The float32 package at ``path`` as a model that computes in float16; inputs and outputs stay as they are.
 
-    Constants below ``quantization.mask_value`` are raised to it before: a float32 dtype's minimum, as attention masks
-    have it, would become minus infinity, and a row that is masked altogether NaN.
+    Finite constants beyond float16's range are brought inside before: a float32 dtype's minimum, as attention masks
+    have it, would become minus infinity, and zero times that is NaN.
     """
     ct = coremltools()
     program = _open_program(path)
+    _bring_inside(program, -settings.quantization.mask_value or _LARGEST)
     fresh_names()
     return ct.convert(
         program,
@@ -91,6 +94,26 @@ def half(path: Path, settings: Settings) -> Any:
         minimum_deployment_target=getattr(ct.target, settings.interface.deployment_target),
         skip_model_load=True,
     )
+
+
+def _bring_inside(program: Any, largest: float) -> None:
+    """Clip constants that float16 cannot hold to ±``largest``; infinite ones are meant, and stay."""
+    import numpy as np
+    from coremltools.converters.mil import Builder
+
+    for block in program.functions.values():
+        for operation in list(block.operations):
+            value = operation.outputs[0].val if operation.op_type == "const" else None
+            if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind != "f" or not value.size:
+                continue
+            beyond = np.isfinite(value) & (np.abs(value) > np.finfo(np.float16).max)
+            if not beyond.any():
+                continue
+            clipped = np.where(beyond, np.clip(value, -largest, largest), value).astype(value.dtype)
+            with block:
+                inside = Builder.const(val=clipped, name=f"{operation.name}_within_fp16", before_op=operation)
+            block.replace_uses_of_var_after_op(anchor_op=operation, old_var=operation.outputs[0], new_var=inside)
+            block.remove_ops([operation])
 
 
 def save(model: Any, path: Path) -> None:
