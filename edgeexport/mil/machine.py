@@ -144,8 +144,12 @@ class Machine:
         step = self._bind(operation, op, known, tuple(name for name in last if name not in self._constants))
         if operation.op.startswith("constexpr_") and not step.reads and not step.several:
             # Weights are decompressed once; what they were is let go unless something else uses it.
-            result = op.run(**step.fixed)
-            self._constants[operation.outputs[0].name] = self._settle(operation.outputs[0], result, None)
+            results = op.run(**step.fixed)
+            results = results if isinstance(results, tuple) else (results,)
+            if len(results) != len(operation.outputs):
+                raise ModelError(f"it gives {len(results)} values, and the program takes {len(operation.outputs)}")
+            for output, result in zip(operation.outputs, results, strict=True):
+                self._constants[output.name] = self._settle(output, result, None)
             for name in last:
                 self._constants.pop(name, None)
             return None

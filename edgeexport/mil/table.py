@@ -79,10 +79,13 @@ class Op:
 _table: dict[str, list[Op]] = {}
 
 
-def op(name: str, since: int = 15) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_Function = typing.TypeVar("_Function", bound=Callable[..., Any])
+
+
+def op(name: str, since: int = 15) -> Callable[[_Function], _Function]:
     """Enter a function as the operator ``name``, in the form that iOS ``since`` defines."""
 
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(function: _Function) -> _Function:
         hints = typing.get_type_hints(function)
         given = inspect.signature(function).parameters
         call = next((key for key in given if hints[key] is Call), None)
