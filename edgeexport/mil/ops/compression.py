@@ -56,7 +56,7 @@ def lut_to_dense(indices: Tensor, lut: Tensor, vector_axis: int | None = None) -
     if indices.numel() and int(indices.max()) >= palettes:
         raise ModelError(f"an index {int(indices.max())} into a table of {palettes} entries")
     places = indices.int()
-    step = palettes
+    step = int(palettes)
     for dimension in reversed(range(rank)):
         size, groups = indices.shape[dimension], lut.shape[dimension]
         block = _block(size, groups)

@@ -12,7 +12,7 @@ _TYPES = {"int8": torch.int8, "uint8": torch.uint8}
 
 @op("quantize", since=17)
 def quantize(
-    input: Tensor,  # noqa: A002 - the specification's name
+    input: Tensor,
     scale: Tensor,
     output_dtype: str,
     zero_point: Tensor | None = None,
@@ -31,7 +31,7 @@ def quantize(
 
 @op("dequantize", since=17)
 def dequantize(
-    input: Tensor,  # noqa: A002 - the specification's name
+    input: Tensor,
     scale: Tensor,
     zero_point: Tensor | None = None,
     axis: int | None = None,
