@@ -1,4 +1,4 @@
-"""Cases of operators: a program of one operator, built by coremltools, and what an independent reference gives for it."""
+"""Cases of operators: a program of one operator, built by coremltools, and what an independent reference gives."""
 
 import dataclasses
 import importlib
@@ -14,6 +14,7 @@ import torch
 from edgeexport.mil import table
 from edgeexport.mil.machine import Machine
 from edgeexport.mil.memory import limited
+from edgeexport.mil.ops.control_flow import MilList
 from edgeexport.mil.program import Reader
 
 CASES: list["Case"] = []
@@ -31,6 +32,7 @@ class Case:
         expected: from PyTorch, NumPy or coremltools' value inference; never from the evaluator.
         ios: whose opset.
         tolerance: relative to the largest expected magnitude; far below a thousandth.
+        states: arrays by name; they are the program's inputs too, after the others.
     """
 
     op: str
@@ -40,16 +42,17 @@ class Case:
     expected: tuple[np.ndarray, ...]
     ios: int
     tolerance: float = field(default=1e-5)
+    states: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.op}-{self.label}"
 
 
-def case(op, label, build, inputs, expected, ios=17, tolerance=1e-5):
+def case(op, label, build, inputs, expected, ios=17, tolerance=1e-5, states=None):
     """Enter a case; ``expected`` is an array (or PyTorch tensor), or a tuple or list of them."""
     several = expected if isinstance(expected, tuple | list) else (expected,)
     arrays = tuple(np.asarray(value) for value in several)
-    CASES.append(Case(op, label, build, inputs, arrays, ios, tolerance))
+    CASES.append(Case(op, label, build, inputs, arrays, ios, tolerance, states or {}))
 
 
 def seeded(name):
@@ -86,16 +89,16 @@ def build_function(case, folder):
     kinds = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.bool}
     kinds.update({"int8": types.int8, "uint8": types.uint8, "int16": types.int16, "uint16": types.uint16})
     # The builder takes the inputs' names from the function's parameters.
-    names = list(case.inputs)
+    names = [*case.inputs, *case.states]
     source = f"def program({', '.join(names)}): return build(mb, {', '.join(f'{n}={n}' for n in names)})"
     scope = {"build": case.build, "mb": mb}
     exec(source, scope)
     specs = [mb.TensorSpec(array.shape, kinds[array.dtype.name]) for array in case.inputs.values()]
+    specs += [mb.StateTensorSpec(array.shape, kinds[array.dtype.name]) for array in case.states.values()]
     target = getattr(ct.target, f"iOS{case.ios}")
     program = mb.program(input_specs=specs, opset_version=target)(scope["program"])
     (Path(folder) / "weights").mkdir(exist_ok=True)
-    message = MILProtoExporter(program, str(Path(folder) / "weights"), case.ios - 9).export()
-    return message
+    return MILProtoExporter(program, str(Path(folder) / "weights"), case.ios - 9).export()
 
 
 def evaluate(case, folder, mode="exact"):
@@ -111,8 +114,9 @@ def evaluate(case, folder, mode="exact"):
     machine = Machine(function, mode, 1000)
     inputs = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in case.inputs.items()}
     inputs = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    state = {name: torch.from_numpy(array).float() for name, array in case.states.items()}
     with limited(1 << 28):
-        results = machine.run(inputs, {}, None)
+        results = machine.run({**inputs, **{name: name for name in state}}, state, None)
     return [np.asarray(result) for result in results]
 
 
@@ -131,9 +135,15 @@ def assert_equal(case, found):
 
 
 def perturbed(value):
-    """A result wrong by one part in a thousand; integers by one, and truth values by one of them."""
+    """A result wrong by a thousandth; integers by one, truth values by one of them, and a list longer too."""
     if isinstance(value, tuple):
         return tuple(perturbed(part) for part in value)
+    if isinstance(value, str):
+        return value + "?"
+    if isinstance(value, dict):
+        return {label: number * 1.001 for label, number in value.items()}
+    if isinstance(value, MilList):
+        return dataclasses.replace(value, elements=(*perturbed(value.elements), None))
     if not isinstance(value, torch.Tensor) or value.numel() == 0:
         return value
     if value.is_floating_point():
