@@ -1,0 +1,156 @@
+"""Recurrent layers over sequences [steps, batch, inputs] (all since iOS 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from edgeexport.errors import ModelError
+from edgeexport.mil.memory import claim
+from edgeexport.mil.table import Tensor, op
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "hard_sigmoid": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
+    "linear": lambda x: x,
+    "relu": torch.relu,
+    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name not in _ACTIVATIONS:
+        raise ModelError(f"there is no activation {name!r}")
+    return _ACTIVATIONS[name]
+
+
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
+    """The inputs' part of all gates for all steps, in one product, in the order in which steps run."""
+    claim((*x.shape[:-1], weight.shape[0]))
+    gates = torch.nn.functional.linear(x, weight, bias)
+    return gates.flip(0) if reverse else gates
+
+
+def _outputs(steps: list[Tensor], reverse: bool, output_sequence: bool) -> Tensor:
+    """All steps in the order of the inputs, or the one that ran last."""
+    return torch.stack(steps[::-1] if reverse else steps) if output_sequence else steps[-1].unsqueeze(0)
+
+
+def _reversed(direction: str) -> bool:
+    if direction not in ("forward", "reverse"):
+        raise ModelError(f"there is no direction {direction!r} here")
+    return direction == "reverse"
+
+
+@op("rnn")
+def rnn(
+    x: Tensor,
+    initial_h: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    activation: str = "tanh",
+) -> tuple[Tensor, Tensor]:
+    """h = activation(W_ih·x + W_hh·h + bias)."""
+    reverse, act = _reversed(direction), _activation(activation)
+    h, steps = initial_h, []
+    for gates in _project(x, weight_ih, bias, reverse):
+        h = act(torch.addmm(gates, h, weight_hh.t()))
+        steps.append(h)
+    return _outputs(steps, reverse, output_sequence), h
+
+
+@op("gru")
+def gru(
+    x: Tensor,
+    initial_h: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+) -> tuple[Tensor, Tensor]:
+    """h = (1 - z)·o + z·h, with gates in the order reset, output, update; the reset gate scales W_ho·h."""
+    reverse, act, gate = _reversed(direction), _activation(activation), _activation(recurrent_activation)
+    h, steps = initial_h, []
+    for gates in _project(x, weight_ih, bias, reverse):
+        r_in, o_in, z_in = gates.chunk(3, -1)
+        r_h, o_h, z_h = (h @ weight_hh.t()).chunk(3, -1)
+        r, z = gate(r_in + r_h), gate(z_in + z_h)
+        h = (1 - z) * act(o_in + r * o_h) + z * h
+        steps.append(h)
+    return _outputs(steps, reverse, output_sequence), h
+
+
+@op("lstm")
+def lstm(
+    x: Tensor,
+    initial_h: Tensor,
+    initial_c: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None = None,
+    peephole: Tensor | None = None,
+    weight_ih_back: Tensor | None = None,
+    weight_hh_back: Tensor | None = None,
+    bias_back: Tensor | None = None,
+    peephole_back: Tensor | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    cell_activation: str = "tanh",
+    activation: str = "tanh",
+    clip: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """c = f·c + i·z, h = o·activation(c), with gates in the order input, forget, output, cell.
+
+    The cell gate is clipped to ±clip. Both directions side by side in one, where ``direction`` is ``bidirectional``.
+    """
+    functions = (_activation(recurrent_activation), _activation(cell_activation), _activation(activation))
+
+    def one(h: Tensor, c: Tensor, weights: tuple[Tensor | None, ...], reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+        w_ih, w_hh, b, p = weights
+        if w_ih is None or w_hh is None:
+            raise ModelError("the weights of one direction are missing")
+        steps = []
+        for gates in _project(x, w_ih, b, reverse):
+            h, c = _cell(torch.addmm(gates, h, w_hh.t()), c, p, functions, clip)
+            steps.append(h)
+        return _outputs(steps, reverse, output_sequence), h, c
+
+    forward = (weight_ih, weight_hh, bias, peephole)
+    if direction != "bidirectional":
+        return one(initial_h, initial_c, forward, _reversed(direction))
+    backward = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
+    (h, h_back), (c, c_back) = initial_h.chunk(2, -1), initial_c.chunk(2, -1)
+    both = zip(one(h, c, forward, False), one(h_back, c_back, backward, True), strict=True)
+    y, last_h, last_c = (torch.cat(pair, -1) for pair in both)
+    return y, last_h, last_c
+
+
+def _cell(
+    gates: Tensor,
+    c: Tensor,
+    peephole: Tensor | None,
+    functions: tuple[Callable[[Tensor], Tensor], ...],
+    clip: float | None,
+) -> tuple[Tensor, Tensor]:
+    """One step: the new hidden and cell state."""
+    gate, cell_act, act = functions
+    i, f, o, z = gates.chunk(4, -1)
+    if peephole is not None:
+        p_i, p_f, p_o = peephole.chunk(3)
+        i, f = i + p_i * c, f + p_f * c
+    z = cell_act(z)
+    if clip is not None:
+        z = torch.clamp(z, -clip, clip)
+    c = gate(f) * c + gate(i) * z
+    if peephole is not None:
+        o = o + p_o * c
+    return gate(o) * act(c), c

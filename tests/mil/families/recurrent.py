@@ -1,0 +1,155 @@
+"""Recurrent layers, against PyTorch's modules with reordered weights, and against NumPy for what those lack."""
+
+import numpy as np
+import torch
+
+from tests.mil.harness import case, seeded
+
+_random = seeded("recurrent")
+_S, _B, _I, _H = 5, 2, 3, 4
+
+
+def _draw(*shape):
+    return (_random.normal(size=shape) * 0.7).astype(np.float32)
+
+
+_x, _h, _c = _draw(_S, _B, _I), _draw(_B, _H), _draw(_B, _H)
+
+
+def _module(kind, gates, bidirectional=False, **settings):
+    """A module with drawn weights; no second bias."""
+    module = kind(_I, _H, bidirectional=bidirectional, **settings)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(torch.from_numpy(_draw(*parameter.shape)))
+            if name.startswith("bias_hh"):
+                parameter.zero_()
+    return module
+
+
+def _ordered(module, order, suffix=""):
+    """Weights and bias with the gates in Core ML's order."""
+    found = []
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"):
+        parts = getattr(module, name + suffix).detach().chunk(len(order))
+        found.append(torch.cat([parts[number] for number in order]).numpy().copy())
+    return found
+
+
+def _run(module, reverse, *states):
+    x = torch.from_numpy(_x).flip(0) if reverse else torch.from_numpy(_x)
+    given = tuple(torch.from_numpy(state)[None] for state in states)
+    with torch.no_grad():
+        y, last = module(x, given if len(given) > 1 else given[0])
+    last = last if isinstance(last, tuple) else (last,)
+    return (y.flip(0) if reverse else y).numpy(), *(state[0].numpy() for state in last)
+
+
+def _last(y, reverse):
+    return y[:1] if reverse else y[-1:]
+
+
+_rnn = _module(torch.nn.RNN, 1)
+_gru = _module(torch.nn.GRU, 3)
+_lstm = _module(torch.nn.LSTM, 4)
+for _reverse in (False, True):
+    _direction = "reverse" if _reverse else "forward"
+    for _whole in (True, False):
+        _label = f"{_direction}, {'all steps' if _whole else 'last step'}"
+        for _name, _mod, _order in (("rnn", _rnn, [0]), ("gru", _gru, [0, 2, 1])):
+            _y, _hn = _run(_mod, _reverse, _h)
+            _w, _u, _b = _ordered(_mod, _order)
+            case(
+                _name,
+                _label,
+                lambda mb, x, h, _n=_name, _w=_w, _u=_u, _b=_b, _d=_direction, _o=_whole: getattr(mb, _n)(
+                    x=x, initial_h=h, weight_ih=_w, weight_hh=_u, bias=_b, direction=_d, output_sequence=_o
+                ),
+                {"x": _x, "h": _h},
+                (_y if _whole else _last(_y, _reverse), _hn),
+            )
+        _y, _hn, _cn = _run(_lstm, _reverse, _h, _c)
+        _w, _u, _b = _ordered(_lstm, [0, 1, 3, 2])
+        case(
+            "lstm",
+            _label,
+            lambda mb, x, h, c, _w=_w, _u=_u, _b=_b, _d=_direction, _o=_whole: mb.lstm(
+                x=x,
+                initial_h=h,
+                initial_c=c,
+                weight_ih=_w,
+                weight_hh=_u,
+                bias=_b,
+                direction=_d,
+                output_sequence=_o,
+            ),
+            {"x": _x, "h": _h, "c": _c},
+            (_y if _whole else _last(_y, _reverse), _hn, _cn),
+        )
+
+_both = _module(torch.nn.LSTM, 4, bidirectional=True)
+_h2, _c2 = _draw(_B, 2 * _H), _draw(_B, 2 * _H)
+with torch.no_grad():
+    _states = tuple(torch.stack(torch.from_numpy(state).chunk(2, -1)) for state in (_h2, _c2))
+    _y, _ends = _both(torch.from_numpy(_x), _states)
+_there, _back = _ordered(_both, [0, 1, 3, 2]), _ordered(_both, [0, 1, 3, 2], "_reverse")
+case(
+    "lstm",
+    "both directions",
+    lambda mb, x, h, c: mb.lstm(
+        x=x,
+        initial_h=h,
+        initial_c=c,
+        weight_ih=_there[0],
+        weight_hh=_there[1],
+        bias=_there[2],
+        weight_ih_back=_back[0],
+        weight_hh_back=_back[1],
+        bias_back=_back[2],
+        direction="bidirectional",
+        output_sequence=True,
+    ),
+    {"x": _x, "h": _h2, "c": _c2},
+    (_y.numpy(), *(torch.cat(tuple(end), -1).numpy() for end in _ends)),
+)
+
+_peephole = _draw(3 * _H)
+
+
+def _sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+def _peeping():
+    w, u, b = (value.astype(np.float64) for value in _ordered(_lstm, [0, 1, 3, 2]))
+    h, c, steps = _h.astype(np.float64), _c.astype(np.float64), []
+    p_i, p_f, p_o = np.split(_peephole, 3)
+    for x in _x.astype(np.float64):
+        i, f, o, z = np.split(x @ w.T + b + h @ u.T, 4, -1)
+        z = np.clip(np.maximum(z, 0), -0.3, 0.3)
+        c = np.clip(0.2 * (f + p_f * c) + 0.5, 0, 1) * c + np.clip(0.2 * (i + p_i * c) + 0.5, 0, 1) * z
+        h = np.clip(0.2 * (o + p_o * c) + 0.5, 0, 1) * (1.7159 * np.tanh(2 / 3 * c))
+        steps.append(h)
+    return tuple(np.asarray(value, np.float32) for value in (np.stack(steps), h, c))
+
+
+case(
+    "lstm",
+    "peephole, clip and activations",
+    lambda mb, x, h, c: mb.lstm(
+        x=x,
+        initial_h=h,
+        initial_c=c,
+        weight_ih=_ordered(_lstm, [0, 1, 3, 2])[0],
+        weight_hh=_ordered(_lstm, [0, 1, 3, 2])[1],
+        bias=_ordered(_lstm, [0, 1, 3, 2])[2],
+        peephole=_peephole,
+        clip=np.float32(0.3),
+        recurrent_activation="hard_sigmoid",
+        cell_activation="relu",
+        activation="scaled_tanh",
+        output_sequence=True,
+    ),
+    {"x": _x, "h": _h, "c": _c},
+    _peeping(),
+)
