@@ -171,9 +171,9 @@ class Machine:
             found = tuple(self._lookup(part, known) for part in parts)
             if all(constant for constant, _ in found):
                 values = tuple(value for _, value in found)
-                variadic = kind is table.Tensors or isinstance(argument, tuple)
+                variadic = kind == table.Tensors or isinstance(argument, tuple)
                 fixed[key] = values if variadic else table.convert(values[0], kind)
-            elif kind is table.Tensors or isinstance(argument, tuple):
+            elif kind == table.Tensors or isinstance(argument, tuple):
                 several.append((key, found))
             else:
                 simple = kind is table.Tensor or kind is Any

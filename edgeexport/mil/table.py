@@ -140,7 +140,8 @@ def convert(value: Any, kind: Any) -> Any:
     Raises:
         ModelError: it has another form, such as a vector for a scalar.
     """
-    if kind is Any or kind is Tensor or kind is Tensors:
+    # By value: typing makes generic aliases anew where it resolves annotations.
+    if kind is Any or kind is Tensor or kind == Tensors:
         return value
     if kind is str:
         if not isinstance(value, str):
