@@ -212,3 +212,4 @@ case(
     (np.int64(3), _numbers),
     ios=15,
 )
+case("make_list", "one size", _length(init_length=2, elem_shape=(3,)), {"x": _one}, np.int32([3]))

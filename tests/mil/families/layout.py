@@ -166,3 +166,5 @@ case(
     {"x": _b, "reps": np.int32([3, 1, 2])},
     np.tile(_b, (3, 1, 2)),
 )
+case("concat", "one value", lambda mb, x: mb.concat(values=(x,), axis=1), {"x": _x}, _x)
+case("stack", "one value", lambda mb, x: mb.stack(values=(x,), axis=1), {"x": _x}, _x[:, None])

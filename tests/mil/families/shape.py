@@ -203,3 +203,11 @@ for _block, _edges in (([2, 3], [[0, 0], [0, 0]]), ([2, 2], [[1, 0], [0, 2]]), (
         {"x": _many},
         _from_batch(_many, _block, _edges),
     )
+
+
+def _like_one(mb, x, a):
+    return mb.reshape_like(x=x, ref_tensors=(a,), begins=(0,), ends=(2,), end_masks=(False,))
+
+
+_square = np.ones((6, 4, 2), np.float32)
+case("reshape_like", "one tensor", _like_one, {"x": _x, "a": _square}, _x.reshape(6, 4))
