@@ -52,7 +52,7 @@ def gather_validated(
     indices: Tensor,
     axis: int = 0,
     batch_dims: int = 0,
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 16, without negative indices (since iOS 17)."""
     return _gather(x, indices, axis, batch_dims, False)
@@ -90,7 +90,7 @@ def gather_along_axis_validated(
     x: Tensor,
     indices: Tensor,
     axis: int = 0,
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 15, without negative indices (since iOS 17)."""
     return _gather_along_axis(x, indices, axis, False)
@@ -127,7 +127,7 @@ def gather_nd_validated(
     x: Tensor,
     indices: Tensor,
     batch_dims: int = 0,
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 16, without negative indices (since iOS 17)."""
     return _gather_nd(x, indices, batch_dims, False)
@@ -175,7 +175,7 @@ def scatter_validated(
     updates: Tensor,
     axis: int = 0,
     mode: str = "add",
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 15, without negative indices (since iOS 17)."""
     return _scatter(data, indices, updates, axis, mode, negative=False)
@@ -207,7 +207,7 @@ def scatter_along_axis_validated(
     updates: Tensor,
     axis: int = 0,
     mode: str = "add",
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 15, without negative indices (since iOS 17)."""
     return _scatter_along_axis(data, indices, updates, axis, mode, negative=False)
@@ -237,7 +237,7 @@ def scatter_nd_validated(
     indices: Tensor,
     updates: Tensor,
     mode: str = "add",
-    validate_indices: bool = False,  # noqa: ARG001  always
+    validate_indices: bool = False,
 ) -> Tensor:
     """As in iOS 15, without negative indices (since iOS 17)."""
     return _scatter_nd(data, indices, updates, mode, False)
