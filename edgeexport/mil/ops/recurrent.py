@@ -33,9 +33,9 @@ def _project(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> T
     return gates.flip(0) if reverse else gates
 
 
-def _outputs(steps: list[Tensor], reverse: bool, output_sequence: bool) -> Tensor:
-    """All steps in the order of the inputs, or the one that ran last."""
-    return torch.stack(steps[::-1] if reverse else steps) if output_sequence else steps[-1].unsqueeze(0)
+def _outputs(steps: list[Tensor], output_sequence: bool) -> Tensor:
+    """All steps in the order in which they ran, which is what Core ML gives for ``reverse``, or the last."""
+    return torch.stack(steps) if output_sequence else steps[-1].unsqueeze(0)
 
 
 def _reversed(direction: str) -> bool:
@@ -61,7 +61,33 @@ def rnn(
     for gates in _project(x, weight_ih, bias, reverse):
         h = act(torch.addmm(gates, h, weight_hh.t()))
         steps.append(h)
-    return _outputs(steps, reverse, output_sequence), h
+    return _outputs(steps, output_sequence), h
+
+
+def _gru(
+    x: Tensor,
+    h: Tensor,
+    weights: tuple[Tensor, Tensor],
+    biases: tuple[Tensor | None, Tensor | None],
+    reset_after: bool,
+    reverse: bool,
+    output_sequence: bool,
+    activations: tuple[str, str],
+) -> tuple[Tensor, Tensor]:
+    """As coremltools' own tests on devices have it: the formula of its documentation has the reset gate elsewhere."""
+    gate, act = map(_activation, activations)
+    weight_ih, weight_hh = weights
+    bias, input_bias = biases
+    w_r, w_o, w_z = weight_hh.chunk(3)
+    b_r, b_o, b_z = (None, None, None) if bias is None else bias.chunk(3)
+    linear, steps = torch.nn.functional.linear, []
+    for gates in _project(x, weight_ih, input_bias, reverse):
+        r_in, o_in, z_in = gates.chunk(3, -1)
+        r, z = gate(r_in + linear(h, w_r, b_r)), gate(z_in + linear(h, w_z, b_z))
+        o = act(o_in + (r * linear(h, w_o, b_o) if reset_after else linear(r * h, w_o, b_o)))
+        h = (1 - z) * o + z * h
+        steps.append(h)
+    return _outputs(steps, output_sequence), h
 
 
 @op("gru")
@@ -76,16 +102,28 @@ def gru(
     recurrent_activation: str = "sigmoid",
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
-    """h = (1 - z)·o + z·h, with gates in the order reset, output, update; the reset gate scales W_ho·h."""
-    reverse, act, gate = _reversed(direction), _activation(activation), _activation(recurrent_activation)
-    h, steps = initial_h, []
-    for gates in _project(x, weight_ih, bias, reverse):
-        r_in, o_in, z_in = gates.chunk(3, -1)
-        r_h, o_h, z_h = (h @ weight_hh.t()).chunk(3, -1)
-        r, z = gate(r_in + r_h), gate(z_in + z_h)
-        h = (1 - z) * act(o_in + r * o_h) + z * h
-        steps.append(h)
-    return _outputs(steps, reverse, output_sequence), h
+    """h = (1 - z)·o + z·h, o = activation(W_io·x + W_ho·(r·h) + bias); gates are in the order reset, output, update."""
+    weights, how = (weight_ih, weight_hh), (recurrent_activation, activation)
+    return _gru(x, initial_h, weights, (bias, None), False, _reversed(direction), output_sequence, how)
+
+
+@op("gru", since=18)
+def gru_resetting_after(
+    x: Tensor,
+    initial_h: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+    reset_after: bool = False,
+    input_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As before iOS 18; after the product, the reset gate scales W_ho·h + bias, as PyTorch's does."""
+    weights, how = (weight_ih, weight_hh), (recurrent_activation, activation)
+    return _gru(x, initial_h, weights, (bias, input_bias), reset_after, _reversed(direction), output_sequence, how)
 
 
 @op("lstm")
@@ -122,16 +160,17 @@ def lstm(
         for gates in _project(x, w_ih, b, reverse):
             h, c = _cell(torch.addmm(gates, h, w_hh.t()), c, p, functions, clip)
             steps.append(h)
-        return _outputs(steps, reverse, output_sequence), h, c
+        return _outputs(steps, output_sequence), h, c
 
     forward = (weight_ih, weight_hh, bias, peephole)
     if direction != "bidirectional":
         return one(initial_h, initial_c, forward, _reversed(direction))
     backward = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
     (h, h_back), (c, c_back) = initial_h.chunk(2, -1), initial_c.chunk(2, -1)
-    both = zip(one(h, c, forward, False), one(h_back, c_back, backward, True), strict=True)
-    y, last_h, last_c = (torch.cat(pair, -1) for pair in both)
-    return y, last_h, last_c
+    y, h, c = one(h, c, forward, False)
+    y_back, h_back, c_back = one(h_back, c_back, backward, True)
+    # Side by side, both directions are in the order of the inputs.
+    return torch.cat((y, y_back.flip(0)), -1), torch.cat((h, h_back), -1), torch.cat((c, c_back), -1)
 
 
 def _cell(

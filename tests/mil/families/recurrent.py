@@ -42,21 +42,16 @@ def _run(module, reverse, *states):
     with torch.no_grad():
         y, last = module(x, given if len(given) > 1 else given[0])
     last = last if isinstance(last, tuple) else (last,)
-    return (y.flip(0) if reverse else y).numpy(), *(state[0].numpy() for state in last)
-
-
-def _last(y, reverse):
-    return y[:1] if reverse else y[-1:]
+    return y.numpy(), *(state[0].numpy() for state in last)
 
 
 _rnn = _module(torch.nn.RNN, 1)
-_gru = _module(torch.nn.GRU, 3)
 _lstm = _module(torch.nn.LSTM, 4)
 for _reverse in (False, True):
     _direction = "reverse" if _reverse else "forward"
     for _whole in (True, False):
         _label = f"{_direction}, {'all steps' if _whole else 'last step'}"
-        for _name, _mod, _order in (("rnn", _rnn, [0]), ("gru", _gru, [0, 2, 1])):
+        for _name, _mod, _order in (("rnn", _rnn, [0]),):
             _y, _hn = _run(_mod, _reverse, _h)
             _w, _u, _b = _ordered(_mod, _order)
             case(
@@ -66,7 +61,7 @@ for _reverse in (False, True):
                     x=x, initial_h=h, weight_ih=_w, weight_hh=_u, bias=_b, direction=_d, output_sequence=_o
                 ),
                 {"x": _x, "h": _h},
-                (_y if _whole else _last(_y, _reverse), _hn),
+                (_y if _whole else _y[-1:], _hn),
             )
         _y, _hn, _cn = _run(_lstm, _reverse, _h, _c)
         _w, _u, _b = _ordered(_lstm, [0, 1, 3, 2])
@@ -84,7 +79,7 @@ for _reverse in (False, True):
                 output_sequence=_o,
             ),
             {"x": _x, "h": _h, "c": _c},
-            (_y if _whole else _last(_y, _reverse), _hn, _cn),
+            (_y if _whole else _y[-1:], _hn, _cn),
         )
 
 _both = _module(torch.nn.LSTM, 4, bidirectional=True)
@@ -153,3 +148,60 @@ case(
     {"x": _x, "h": _h, "c": _c},
     _peeping(),
 )
+
+
+_torch_gru = torch.nn.GRU(_I, _H)
+with torch.no_grad():
+    for _parameter in _torch_gru.parameters():
+        _parameter.copy_(torch.from_numpy(_draw(*_parameter.shape)))
+_w, _u, _input_bias = _ordered(_torch_gru, [0, 2, 1])
+_parts = _torch_gru.bias_hh_l0.detach().chunk(3)
+_bias = torch.cat([_parts[0], _parts[2], _parts[1]]).numpy().copy()
+_y, _hn = _run(_torch_gru, False, _h)
+case(
+    "gru",
+    "two biases",
+    lambda mb, x, h: mb.gru(
+        x=x,
+        initial_h=h,
+        weight_ih=_w2,
+        weight_hh=_u2,
+        bias=_bias,
+        input_bias=_input_bias,
+        output_sequence=True,
+        reset_after=True,
+    ),
+    {"x": _x, "h": _h},
+    (_y, _hn),
+    ios=18,
+)
+_w2, _u2 = _w, _u
+
+
+def _reset_before(reverse):
+    """The reference of coremltools' tests on devices."""
+    h, steps = _h.astype(np.float64), []
+    (w_r, w_o, w_z), (u_r, u_o, u_z), (b_r, b_o, b_z) = (np.split(v, 3) for v in (_w2, _u2, _bias))
+    for x in _x[::-1] if reverse else _x:
+        r = _sigmoid(x @ w_r.T + h @ u_r.T + b_r)
+        z = _sigmoid(x @ w_z.T + h @ u_z.T + b_z)
+        o = np.tanh(x @ w_o.T + (r * h) @ u_o.T + b_o)
+        h = (1 - z) * o + z * h
+        steps.append(h)
+    return np.stack(steps).astype(np.float32), h.astype(np.float32)
+
+
+for _direction in ("forward", "reverse"):
+    for _whole in (True, False):
+        for _ios in (17, 18):
+            _y, _hn = _reset_before(_direction == "reverse")
+            case(
+                "gru",
+                f"{_direction}, {'all steps' if _whole else 'last step'}, iOS {_ios}",
+                lambda mb, x, h, _d=_direction, _o=_whole: mb.gru(
+                    x=x, initial_h=h, weight_ih=_w2, weight_hh=_u2, bias=_bias, direction=_d, output_sequence=_o
+                ),
+                {"x": _x, "h": _h},
+                (_y if _whole else _y[-1:], _hn),
+                ios=_ios,
+            )
