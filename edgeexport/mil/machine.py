@@ -32,8 +32,8 @@ class Finding:
         op: the operator.
         output: the value's name.
         kind: ``overflow`` or ``nan``.
-        count: elements that did, in the first run where any did.
-        largest: the largest magnitude before rounding; NaN where nothing else is there.
+        count: elements that did, over all runs.
+        largest: the largest magnitude before rounding; NaN where the result was.
     """
 
     op: str
@@ -250,7 +250,7 @@ class Machine:
             raise ModelError(f"'{value.name}' is declared {kind} and came out with the shape {list(result.shape)}")
         if self._device and kind.dtype.name == "fp16":
             rounded = result.half().float()
-            if source is not None and value.name not in self.findings:
+            if source is not None:
                 self._inspect(value.name, result, rounded, *source)
             return rounded
         return result
@@ -265,6 +265,11 @@ class Machine:
             return
         nan = bool(torch.isnan(rounded).any())
         largest = float("nan") if nan else float(result.abs().max())
+        known = self.findings.get(name)
+        if known is not None:
+            count += known.count
+            nan = nan or known.kind == "nan"
+            largest = largest + known.largest if nan else max(largest, known.largest)  # NaN where either is
         self.findings[name] = Finding(operation.op, name, "nan" if nan else "overflow", count, largest)
 
 

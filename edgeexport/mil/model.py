@@ -143,7 +143,7 @@ def _tensors(inputs: Mapping[str, np.ndarray], declared: Sequence[Named]) -> dic
             len(shape) != array.ndim or any(b is not None and a != b for a, b in zip(array.shape, shape, strict=True))
         ):
             raise ModelError(f"'{value.name}' is {value.type}, and an array of shape {list(array.shape)} was given")
-        tensors[value.name] = torch.from_numpy(np.ascontiguousarray(array)).to(value.type.dtype.held)
+        tensors[value.name] = torch.from_numpy(np.require(array, requirements=("C", "W"))).to(value.type.dtype.held)
     return tensors
 
 
