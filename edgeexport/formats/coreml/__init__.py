@@ -70,53 +70,76 @@ def open_format() -> CoremlFormat:
 
 def _compress(baseline: Path, settings: Settings, feeds: Feeds | None, path: Path) -> list[str]:
     """Write the compressed package; gives notes for the report."""
-    from edgeexport.formats.coreml import activations, library, weights
+    from edgeexport.formats.coreml import activations, library, plan, weights
 
     library.coremltools()
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half.mlpackage"
         with library.quietly():
-            model: Any = library.half(baseline, settings)
-            library.save(model, half)
-        if settings.precision in STATIC:
+            model: Any = library.half(baseline, settings, lambda op: plan.keeps_float32(op, settings))
+            library.save(model, half, baseline)
+            operations = library.operations(library.program_of(model))
+        plan.check_overrides(operations, settings)
+        precisions = plan.assign(operations, settings)
+        if settings.precision in STATIC or "w8a8" in precisions.values():
             if feeds is None:
                 raise RecipeError(
                     f"static precision {settings.precision} needs calibration samples, and none were given",
                     "Give --calibration FILE, or choose --precision w8.",
                 )
-            model, notes = activations.quantize(model, half, settings, feeds)
-        if settings.precision != "fp16":
+            model, precisions, notes = activations.quantize(model, half, precisions, settings, feeds)
+        if set(precisions.values()) & weights.COMPRESSED:
             with library.quietly():
-                chosen, left = weights.choose(library.program_of(model), settings)
+                chosen, left = weights.choose(library.operations(library.program_of(model)), precisions, settings)
                 model = weights.compress(model, chosen, settings)
             notes += left
+        elif settings.precision != "fp16":
+            raise weights.nothing_to_compress()
         with library.quietly():
-            library.save(model, path)
+            library.save(model, path, baseline)
     return notes
 
 
 def _check_rules(settings: Settings) -> None:
-    quantization = settings.quantization
+    rules = settings.quantization
     if settings.precision not in _PRECISIONS:
         raise RecipeError(
             f"the format coreml has no precision {settings.precision}", f"Choose one of {', '.join(_PRECISIONS)}."
         )
     for rule, off in _ELSEWHERE.items():
-        if getattr(quantization, rule) != off:
+        if getattr(rules, rule) != off:
             raise RecipeError(f"the format coreml has no quantization.{rule}", "Leave it out.")
-    later = settings.interface.deployment_target != "iOS18"
-    if later and settings.precision == "w4":
-        raise RecipeError("int4 weights need iOS 18", "Choose w8, or --set interface.deployment_target=iOS18.")
-    if later and quantization.block_size and (settings.precision != "fp16" or quantization.palette_bits):
+    if rules.weight_type != "int8":
+        raise RecipeError("Core ML's weights are symmetric: int8", "Leave quantization.weight_type at int8.")
+    if rules.minimum_snr and rules.fallback != "w8":
         raise RecipeError(
-            "blocks of weights that share a scale or a palette need iOS 18", "Set quantization.block_size to 0."
+            f"Core ML has no {rules.fallback} for layers below quantization.minimum_snr",
+            "Set quantization.fallback to w8: their weights stay integers.",
         )
-    if settings.interface.deployment_target == "iOS16" and settings.precision in STATIC:
-        raise RecipeError("int8 activations need iOS 17", "Choose w8, or --set interface.deployment_target=iOS17.")
-    if quantization.palette_bits and settings.precision not in ("w8", "w4"):
+    if rules.palette_bits and settings.precision not in ("w8", "w4"):
         raise RecipeError(
             f"a palette of weights contradicts precision {settings.precision}", "Choose w8 or w4 for weights only."
         )
+    if rules.block_size and settings.precision == "w8a8":
+        raise RecipeError(
+            "int8 activations meet weights with one scale a channel, and no blocks", "Set quantization.block_size to 0."
+        )
     if settings.precision == "fp32" and settings.overrides:
         raise RecipeError("an override contradicts precision fp32, which leaves every operator float", "Choose w8.")
+    _check_release(settings)
+
+
+def _check_release(settings: Settings) -> None:
+    """Whether the least iOS that the program is for has what is asked for."""
+    rules, release = settings.quantization, settings.interface.deployment_target
+    if release != "iOS18" and settings.precision == "w4" and not rules.palette_bits:
+        raise RecipeError("int4 weights need iOS 18", "Choose w8, or --set interface.deployment_target=iOS18.")
+    if rules.block_size and release != "iOS18" and (settings.precision in ("w8", "w4", "w8a8") or rules.palette_bits):
+        raise RecipeError(
+            "blocks of weights that share a scale or a palette need iOS 18", "Set quantization.block_size to 0."
+        )
+    if release != "iOS18" and rules.palette_bits == 3:
+        raise RecipeError("palettes of 3 bits need iOS 18", "Set quantization.palette_bits to 2, 4 or 6.")
+    if release == "iOS16" and settings.precision in STATIC:
+        raise RecipeError("int8 activations need iOS 17", "Choose w8, or --set interface.deployment_target=iOS17.")

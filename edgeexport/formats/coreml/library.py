@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from edgeexport.quiet import native_output
 from edgeexport.settings import Settings
 
 _ROOT = Path("Data") / "com.apple.CoreML"
+_KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
 _LARGEST = 30000.0
 """For masks in float16: a softmax makes it exactly 0, and a score added to it does not overflow."""
-_KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
 
 
 def coremltools() -> Any:
@@ -42,11 +43,11 @@ def coremltools() -> Any:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep log lines, warnings and progress bars of a conversion off the terminal."""
+    """Keep log lines, warnings and progress bars of a conversion off the terminal, or the notebook."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with native_output(), warnings.catch_warnings():
+        with native_output(), redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -68,7 +69,7 @@ def program_of(model: Any) -> Any:
     return load(spec, specification_version=spec.specificationVersion, file_weights_dir=model.weights_dir)
 
 
-def _open_program(path: Path) -> Any:
+def open_program(path: Path) -> Any:
     """The program of the package at ``path``, through a copy: coremltools writes into what it opens."""
     ct = coremltools()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,22 +77,59 @@ def _open_program(path: Path) -> Any:
         return program_of(ct.models.MLModel(str(copy), skip_model_load=True))
 
 
-def half(path: Path, settings: Settings) -> Any:
+def operations(program: Any) -> list[Any]:
+    """Every operation of a program, those of inner blocks among them, in order."""
+
+    def walk(block: Any) -> Iterator[Any]:
+        for operation in block.operations:
+            yield operation
+            for inner in operation.blocks:
+                yield from walk(inner)
+
+    return [operation for block in program.functions.values() for operation in walk(block)]
+
+
+def half(path: Path, settings: Settings, keeps: Callable[[Any], bool]) -> Any:
     """The float32 package at ``path`` as a model that computes in float16; inputs and outputs stay as they are.
 
     Finite constants beyond float16's range are brought inside before: a float32 dtype's minimum, as attention masks
     have it, would become minus infinity, and zero times that is NaN.
+
+    Args:
+        path: as :func:`save` wrote it.
+        settings: complete.
+        keeps: whether an operation goes on computing in float32.
     """
     ct = coremltools()
-    program = _open_program(path)
+    program = open_program(path)
     _bring_inside(program, -settings.quantization.mask_value or _LARGEST)
+    return _convert(program, settings, ct.transform.FP16ComputePrecision(op_selector=lambda op: not keeps(op)))
+
+
+def transformed(model: Any, passes: Iterable[Any], settings: Settings) -> Any:
+    """The model after coremltools' graph passes, already configured, in order."""
+    program = program_of(model)
+    for transform in passes:
+        transform.apply(program)
+    return _convert(program, settings, coremltools().precision.FLOAT32)
+
+
+def _convert(program: Any, settings: Settings, precision: Any) -> Any:
+    """A model from a program that was converted before.
+
+    The check of negative indices is left out: it is in the program already, and would be there once more a conversion.
+    """
+    ct = coremltools()
+    pipeline = ct.PassPipeline()
+    pipeline.remove_passes({"common::guard_negative_gather_indices"})
     fresh_names()
     return ct.convert(
         program,
         source="milinternal",
         convert_to="mlprogram",
-        compute_precision=ct.precision.FLOAT16,
+        compute_precision=precision,
         minimum_deployment_target=getattr(ct.target, settings.interface.deployment_target),
+        pass_pipeline=pipeline,
         skip_model_load=True,
     )
 
@@ -116,30 +154,44 @@ def _bring_inside(program: Any, largest: float) -> None:
             block.remove_ops([operation])
 
 
-def save(model: Any, path: Path) -> None:
-    """Write ``model`` to ``path``: no dates, no random identifiers, and messages in one order."""
+def save(model: Any, path: Path, described_by: Path | None = None) -> None:
+    """Write ``model`` to ``path``: no dates, no random identifiers, and messages in one order.
+
+    Args:
+        model: coremltools' own.
+        path: the folder to write.
+        described_by: a package with the description of inputs and outputs to take. A program alone knows neither
+            their ranges and enumerations of lengths nor images.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.mlpackage"
         model.save(str(written))
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(written / "Data", path / "Data")
         manifest = json.loads((written / "Manifest.json").read_text())
-    _rewrite_specification(path / _ROOT / "model.mlmodel")
+    _rewrite_specification(path / _ROOT / "model.mlmodel", described_by)
     # As coremltools itself writes it, so that opening the package changes nothing.
     (path / "Manifest.json").write_text(json.dumps(_named(manifest), indent=4, sort_keys=True) + "\n")
 
 
-def _rewrite_specification(path: Path) -> None:
-    from coremltools.proto import Model_pb2
-
-    spec = Model_pb2.Model()
-    spec.ParseFromString(path.read_bytes())
+def _rewrite_specification(path: Path, described_by: Path | None) -> None:
+    spec = _specification(path)
+    if described_by is not None:
+        spec.description.CopyFrom(_specification(described_by / _ROOT / "model.mlmodel").description)
     metadata = spec.description.metadata.userDefined
     for key in list(metadata):
         if key not in _KEPT_METADATA:
             del metadata[key]
     path.write_bytes(spec.SerializeToString(deterministic=True))
     path.chmod(0o644)
+
+
+def _specification(path: Path) -> Any:
+    from coremltools.proto import Model_pb2
+
+    spec = Model_pb2.Model()
+    spec.ParseFromString(path.read_bytes())
+    return spec
 
 
 def _named(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgeexport.errors import ConversionError
-from edgeexport.settings import Quantization, Settings
+from edgeexport.formats.coreml.library import transformed
+from edgeexport.settings import Settings
 
 _LEAST_ELEMENTS = 512
 """Smaller tensors, such as biases, stay float: their scales would weigh as much as they save."""
+_BITS = {"w4": 4, "w8": 8, "w8a8": 8}
+COMPRESSED = frozenset(_BITS)
+"""Precisions whose weights are not float."""
 
-_FLOAT = {"fp32", "fp16"}
 
+def choose(
+    operations: Iterable[Any], precisions: Mapping[str, str], settings: Settings
+) -> tuple[dict[str, str], list[str]]:
+    """The constants to compress, each with its form, and notes for the report.
 
-def choose(program: Any, settings: Settings) -> tuple[dict[str, str], list[str]]:
-    """The constants to compress, each with the operator that uses it, and notes for the report.
+    Forms are ``int8``, ``int4``, the same ``in blocks``, and ``palette``.
 
-    A constant is compressed where every operator that uses it is among ``quantization.op_types``. What is added, such
-    as a table of positions folded together with that of token types, is not among them in the shipped profiles: one
-    scale a row loses more there than anywhere else.
+    A constant is compressed where every operator that uses it has compressed weights. What is added, such as a table
+    of positions folded together with that of token types, has none in the shipped profiles: one scale a row loses
+    more there than anywhere else.
     """
     chosen: dict[str, str] = {}
     left: dict[str, int] = {}
-    for block in program.functions.values():
-        for operation in block.operations:
-            if operation.op_type != "const" or getattr(operation.outputs[0].val, "size", 1) < _LEAST_ELEMENTS:
-                continue
-            if operation.outputs[0].val.dtype.kind != "f":
-                continue
-            users = [user for output in operation.outputs for user in output.child_ops]
-            if users and all(_compresses(user, settings) for user in users):
-                chosen[operation.name] = users[0].op_type
-            elif users:
-                left[users[0].op_type] = left.get(users[0].op_type, 0) + operation.outputs[0].val.nbytes
+    blocks, whole = settings.quantization.block_size, 0
+    for operation in operations:
+        value: Any = operation.outputs[0].val if operation.op_type == "const" else None
+        users = [user for output in operation.outputs for user in output.child_ops]
+        if not users or getattr(value, "ndim", 0) < 2 or value.size < _LEAST_ELEMENTS or value.dtype.kind != "f":
+            continue
+        bits = max(_BITS.get(precisions.get(user.name, "fp16"), 16) for user in users)
+        axes = _axes(operation)
+        if bits == 16 or axes is None:
+            where = " and ".join(sorted({user.op_type for user in users}))
+            left[where] = left.get(where, 0) + value.nbytes
+            continue
+        form = "palette" if settings.quantization.palette_bits else f"int{bits} in blocks" if blocks else f"int{bits}"
+        if blocks and value.shape[axes[form == "palette"]] % blocks:
+            form, whole = "int8", whole + 1
+        chosen[operation.name] = form
     notes = [f"{size / 1e6:.2f} MB of weights that feed '{op}' stay float16" for op, size in sorted(left.items())]
+    if whole:
+        notes.append(f"{whole} weights have int8 and one scale a channel: no blocks of {blocks} channels fit into them")
     return chosen, notes
 
 
@@ -45,50 +57,60 @@ def compress(model: Any, chosen: Mapping[str, str], settings: Settings) -> Any:
     Raises:
         ConversionError: nothing was chosen.
     """
-    import coremltools.optimize.coreml as cto
-
     if not chosen:
-        raise ConversionError(
-            "there is no weight to compress: no operator of quantization.op_types has one of 512 elements or more",
-            "Choose --precision fp16, or other quantization.op_types.",
-        )
-    quantization = settings.quantization
-    if quantization.palette_bits:
-        grouped = bool(quantization.block_size)
-        palette = cto.OpPalettizerConfig(
-            mode="kmeans",
-            nbits=quantization.palette_bits,
-            granularity="per_grouped_channel" if grouped else "per_tensor",
-            group_size=quantization.block_size or 32,
-            weight_threshold=_LEAST_ELEMENTS,
-        )
-        names = dict.fromkeys(chosen, palette)
-        return cto.palettize_weights(model, cto.OptimizationConfig(op_name_configs=names))
-    linear = _linear(cto, settings.precision, quantization)
-    names = dict.fromkeys(chosen, linear)
-    return cto.linear_quantize_weights(model, cto.OptimizationConfig(op_name_configs=names))
+        raise nothing_to_compress()
+    return transformed(model, _passes(chosen, settings), settings)
 
 
-def _linear(cto: Any, precision: str, quantization: Quantization) -> Any:
-    bits = 4 if precision == "w4" else 8
-    blocks = quantization.block_size if bits == 4 else 0
-    granularity = "per_block" if blocks else "per_channel" if quantization.per_channel else "per_tensor"
-    return cto.OpLinearQuantizerConfig(
-        mode="linear_symmetric",
-        dtype=f"int{bits}",
-        granularity=granularity,
-        weight_threshold=_LEAST_ELEMENTS,
-        **({"block_size": blocks} if blocks else {}),
+def nothing_to_compress() -> ConversionError:
+    """What a model without a weight to compress is refused with."""
+    return ConversionError(
+        f"there is no weight to compress: no operator of quantization.op_types has one of {_LEAST_ELEMENTS} "
+        "elements or more",
+        "Choose --precision fp16, or other quantization.op_types.",
     )
 
 
-def _compresses(user: Any, settings: Settings) -> bool:
-    """Whether the settings compress what this operator uses."""
-    types = settings.quantization.op_types
-    precision = settings.precision if "*" in types or user.op_type in types else "fp16"
-    for override in settings.overrides:
-        if override.op_type not in (None, user.op_type):
-            continue
-        if override.name is None or re.search(override.name, user.name):
-            precision = override.precision
-    return precision not in _FLOAT
+def _passes(chosen: Mapping[str, str], settings: Settings) -> list[Any]:
+    import coremltools.optimize.coreml as cto
+    from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    passes = []
+    for form in sorted(set(chosen.values())):
+        name, config = _form(cto, form, settings)
+        names = {constant: config for constant, wanted in chosen.items() if wanted == form}
+        transform = PASS_REGISTRY[f"compression::{name}"]
+        transform.set_options([PassOption("config", cto.OptimizationConfig(op_name_configs=names))])
+        passes.append(transform)
+    return passes
+
+
+def _form(cto: Any, form: str, settings: Settings) -> tuple[str, Any]:
+    """The name of coremltools' pass, and the configuration of a constant."""
+    rules = settings.quantization
+    if form == "palette":
+        return "palettize_weights", cto.OpPalettizerConfig(
+            mode="kmeans",
+            nbits=rules.palette_bits,
+            granularity="per_grouped_channel" if rules.block_size else "per_tensor",
+            group_size=rules.block_size or 32,
+            weight_threshold=_LEAST_ELEMENTS - 1,
+        )
+    dtype, _, blocks = form.partition(" ")
+    channel = "per_channel" if rules.per_channel else "per_tensor"
+    return "linear_quantize_weights", cto.OpLinearQuantizerConfig(
+        mode="linear_symmetric",
+        dtype=dtype,
+        granularity="per_block" if blocks else channel,
+        block_size=rules.block_size or 32,
+        weight_threshold=_LEAST_ELEMENTS - 1,
+    )
+
+
+def _axes(operation: Any) -> tuple[int, int] | None:
+    """The axes of input and output channels, or None where operators that share a weight differ in them."""
+    from coremltools.optimize._utils import select_input_output_channel_axis
+
+    inputs, outputs = select_input_output_channel_axis(operation)
+    return None if inputs is None or outputs is None else (inputs, outputs)
