@@ -8,6 +8,8 @@ from edgeexport.errors import ModelError
 from edgeexport.mil.dtypes import BY_NAME
 from edgeexport.mil.table import Tensor, op
 
+_CASTS = ("bool", "fp16", "fp32", "int8", "int16", "int32", "uint8", "uint16")
+
 
 @op("abs")
 def abs_(x: Tensor) -> Tensor:
@@ -65,8 +67,8 @@ def exp(x: Tensor) -> Tensor:
 
 @op("exp2")
 def exp2(x: Tensor) -> Tensor:
-    """2 to the power of x."""
-    return torch.exp2(x)
+    """2 to the power of x; integers give the integer that it is cut off to."""
+    return torch.exp2(x).to(x.dtype)
 
 
 @op("floor")
@@ -143,9 +145,12 @@ def identity(x: Tensor) -> Tensor:
 
 @op("cast")
 def cast(x: Tensor, dtype: str) -> Tensor:
-    """x in another type; a fraction is cut off, and what is not zero is true."""
-    if dtype not in BY_NAME or BY_NAME[dtype].kind == "string":
+    """x in another type; a fraction is cut off, what is not zero is true, and integers wrap around (8, 16: iOS 17)."""
+    if dtype not in _CASTS:
         raise ModelError(f"there is no type {dtype!r} to cast to")
+    if dtype == "uint16":
+        # A wider type holds it, which would not wrap around by itself.
+        return x.to(torch.int32) & 0xFFFF
     return x.to(BY_NAME[dtype].held)
 
 
@@ -176,4 +181,4 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 @op("threshold")
 def threshold(x: Tensor, alpha: float) -> Tensor:
     """The larger of x and alpha."""
-    return torch.clamp(x, min=alpha)
+    return torch.clamp(x, min=alpha if x.is_floating_point() else int(alpha))

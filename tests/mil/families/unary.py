@@ -57,3 +57,34 @@ case("cast", "cut off", _one("cast", dtype="int32"), {"x": _x * 5}, np.trunc(_x 
 case("cast", "to real", _one("cast", dtype="fp32"), {"x": _i}, _i.astype(np.float32))
 case("cast", "to truth", _one("cast", dtype="bool"), {"x": _i}, _i != 0)
 case("cast", "to int8", _one("cast", dtype="int8"), {"x": _i}, _i.astype(np.int8), ios=17)
+for _type, _values in {
+    "int8": [-128, -3, 0, 7, 127],
+    "int16": [-30000, -3, 0, 7, 30000],
+    "uint8": [0, 1, 7, 200, 255],
+    "uint16": [0, 1, 7, 40000, 65535],
+}.items():
+    _given = np.array(_values, _type)
+    case("cast", f"from {_type}", _one("cast", dtype="fp32"), {"x": _given}, _given.astype(np.float32))
+    case(
+        "cast",
+        f"cut off to {_type}",
+        _one("cast", dtype=_type),
+        {"x": _given + np.sign(_given) * np.float32(0.4)},
+        _given,
+    )
+_wrapping = np.array([-1, -70000, 70000, 300, 65536, 5], np.int32)
+for _type in ("int8", "int16", "uint8", "uint16"):
+    case("cast", f"around {_type}", _one("cast", dtype=_type), {"x": _wrapping}, _wrapping.astype(_type))
+case("cast", "truth to real", _one("cast", dtype="fp32"), {"x": _i > 0}, (_i > 0).astype(np.float32))
+case("cast", "truth to integers", _one("cast", dtype="int32"), {"x": _i > 0}, (_i > 0).astype(np.int32), ios=15)
+_small = np.array([0, 1, -1, 0.25], np.float32)
+case("cast", "real to truth", _one("cast", dtype="bool"), {"x": _small}, _small != 0)
+case("exp2", "integers", _one("exp2"), {"x": np.abs(_i)}, 2 ** np.abs(_i))
+case("exp2", "negative integers", _one("exp2"), {"x": _i}, np.trunc(2.0**_i).astype(np.int32))
+case("sign", "integers", _one("sign"), {"x": _i}, np.sign(_i))
+case("threshold", "integers", _one("threshold", alpha=np.int32(2)), {"x": _i}, np.maximum(_i, 2))
+case("log", "zero", _one("log"), {"x": np.zeros(2, np.float32)}, np.log(np.full(2, 1e-45, np.float32)))
+case("inverse", "zero", _one("inverse"), {"x": np.zeros(2, np.float32)}, np.full(2, 1e4, np.float32))
+case("rsqrt", "zero", _one("rsqrt"), {"x": np.zeros(2, np.float32)}, np.full(2, 1e6, np.float32))
+case("clip", "iOS 15", _one("clip", alpha=-2.0, beta=0.5), {"x": _x}, np.minimum(np.maximum(_x, -2), 0.5), ios=15)
+case("identity", "integers", _one("identity"), {"x": _i}, _i)
