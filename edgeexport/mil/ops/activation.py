@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from edgeexport.errors import ModelError
 from edgeexport.mil.table import Tensor, op
 
 
@@ -103,6 +104,8 @@ def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
     """x·Φ(x), or its approximation by tanh or by a sigmoid of 1.702·x (arXiv:1606.08415)."""
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(1.702 * x)
+    if mode not in ("EXACT", "TANH_APPROXIMATION"):
+        raise ModelError(f"there is no mode {mode!r}")
     return functional.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
 
 

@@ -58,3 +58,39 @@ _e = np.exp(_wide)
 _enter("softmax", "last axis", _e / _e.sum(-1, keepdims=True))
 _enter("softmax", "axis", _e / _e.sum(1, keepdims=True), axis=1)
 _enter("softmax", "large", torch.softmax(torch.from_numpy(_wide) * 1, 2).numpy(), axis=-2)
+
+# Far from zero, where formulas overflow that are not written with care.
+_far = np.array([-200, -90, -20, 20, 90, 200], np.float32)
+for _name, _expected in {
+    "sigmoid": [0, 0, np.exp(-20.0), 1, 1, 1],
+    "silu": [0, 0, -20 * np.exp(-20.0), 20, 90, 200],
+    "softplus": [0, 0, np.exp(-20.0), 20, 90, 200],
+}.items():
+    case(_name, "far", _one(_name), {"x": _far}, np.array(_expected, np.float32))
+case("elu", "far", _one("elu", alpha=2.0), {"x": _far}, np.array([-2, -2, -2, 20, 90, 200], np.float32))
+case("softmax", "far", _one("softmax"), {"x": _far}, np.array([0, 0, 0, 0, 0, 1], np.float32))
+_line = _x[0, 0]
+for _ios in (15, 17):
+    _reference = np.minimum(np.where(_line >= 0, _line, -0.5 * _line), 1.0)
+    case(
+        "clamped_relu", f"fold, iOS {_ios}", _one("clamped_relu", alpha=-0.5, beta=1.0), {"x": _line}, _reference, _ios
+    )
+case(
+    "thresholded_relu",
+    "negative",
+    _one("thresholded_relu", alpha=-0.5),
+    {"x": _line},
+    np.where(_line >= -0.5, _line, 0),
+)
+case("leaky_relu", "steep", _one("leaky_relu", alpha=2.5), {"x": _line}, np.where(_line >= 0, _line, 2.5 * _line))
+_same = np.full(3, 0.3, np.float32)
+case("prelu", "rank 3", _one("prelu", alpha=_same), {"x": _x[:, :, 0]}, np.where(_x >= 0, _x, 0.3 * _x)[:, :, 0])
+_p3 = _x[:, :, 0].astype(np.float64)
+_reference = _alpha[:, None] * np.log1p(np.exp(_beta[:, None] * _p3))
+case(
+    "softplus_parametric",
+    "rank 3",
+    _one("softplus_parametric", alpha=_alpha, beta=_beta),
+    {"x": _x[:, :, 0]},
+    _reference.astype(np.float32),
+)
