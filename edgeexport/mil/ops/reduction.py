@@ -2,73 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from edgeexport.mil.table import Ints, Tensor, op
 
 
-def _axes(x: Tensor, axes: Ints | None) -> Ints:
-    return list(range(x.dim())) if axes is None else axes
+def _over(x: Tensor, axes: Ints | None) -> tuple[Tensor, Ints]:
+    """The operand and the axes to reduce: all where none are said, and none where the list is empty."""
+    if axes == []:
+        # PyTorch takes an empty list for all axes.
+        return x.unsqueeze(0), [0]
+    return x, list(range(x.dim())) if axes is None else axes
+
+
+def _real(x: Tensor, axes: Ints | None, keep_dims: bool, reduce: Callable[[Tensor, Ints, bool], Tensor]) -> Tensor:
+    """A reduction that is computed in real numbers; for integers it is cut off."""
+    # Float64 holds every int32.
+    operand, chosen = _over(x if x.is_floating_point() else x.double(), axes)
+    result = reduce(operand, chosen, keep_dims and axes != [])
+    return result.to(x.dtype)
+
+
+def _whole(x: Tensor, axes: Ints | None, keep_dims: bool, reduce: Callable[[Tensor, Ints, bool], Tensor]) -> Tensor:
+    """A reduction of integers to integers."""
+    operand, chosen = _over(x, axes)
+    return reduce(operand, chosen, keep_dims and axes != [])
 
 
 @op("reduce_sum")
 def reduce_sum(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The sum."""
-    return torch.sum(x, _axes(x, axes), keep_dims)
+    return _whole(x, axes, keep_dims, torch.sum)
 
 
 @op("reduce_mean")
 def reduce_mean(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The mean."""
-    return torch.mean(x, _axes(x, axes), keep_dims)
+    return _real(x, axes, keep_dims, torch.mean)
 
 
 @op("reduce_max")
 def reduce_max(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The largest."""
-    return torch.amax(x, _axes(x, axes), keep_dims)
+    return _whole(x, axes, keep_dims, torch.amax)
 
 
 @op("reduce_min")
 def reduce_min(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The smallest."""
-    return torch.amin(x, _axes(x, axes), keep_dims)
+    return _whole(x, axes, keep_dims, torch.amin)
 
 
 @op("reduce_l1_norm")
 def reduce_l1_norm(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The sum of magnitudes."""
-    return torch.sum(torch.abs(x), _axes(x, axes), keep_dims)
+    return _whole(torch.abs(x), axes, keep_dims, torch.sum)
 
 
 @op("reduce_l2_norm")
 def reduce_l2_norm(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The square root of the sum of squares."""
-    return torch.sqrt(torch.sum(x * x, _axes(x, axes), keep_dims))
+    return _real(x, axes, keep_dims, lambda v, over, keep: torch.sqrt(torch.sum(v * v, over, keep)))
 
 
 @op("reduce_log_sum")
 def reduce_log_sum(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The logarithm of the sum."""
-    return torch.log(torch.sum(x, _axes(x, axes), keep_dims))
+    return _real(x, axes, keep_dims, lambda v, over, keep: torch.log(torch.sum(v, over, keep)))
 
 
 @op("reduce_log_sum_exp")
 def reduce_log_sum_exp(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The logarithm of the sum of e^x."""
-    return torch.logsumexp(x, _axes(x, axes), keep_dims)
+    return _real(x, axes, keep_dims, torch.logsumexp)
 
 
 @op("reduce_sum_square")
 def reduce_sum_square(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The sum of squares."""
-    return torch.sum(x * x, _axes(x, axes), keep_dims)
+    return _whole(x * x, axes, keep_dims, torch.sum)
 
 
 @op("reduce_prod")
 def reduce_prod(x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
     """The product."""
-    for axis in sorted((axis % x.dim() for axis in _axes(x, axes)), reverse=True):
+    for axis in sorted((axis % x.dim() for axis in (range(x.dim()) if axes is None else axes)), reverse=True):
         x = torch.prod(x, axis, keep_dims)
     return x
 
@@ -114,9 +134,11 @@ def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = Fa
     """Sums from the start of the axis (the end, in reverse) to each element, or to the one before it."""
     if reverse:
         x = x.flip(axis)
-    total = torch.cumsum(x, axis, dtype=x.dtype)
     if exclusive:
-        total = total - x
+        # Moved by one and not subtracted: a large element would take the sum before it along.
+        first = torch.zeros_like(x.narrow(axis, 0, min(1, x.shape[axis])))
+        x = torch.cat((first, x.narrow(axis, 0, max(0, x.shape[axis] - 1))), axis)
+    total = torch.cumsum(x, axis, dtype=x.dtype)
     return total.flip(axis) if reverse else total
 
 
