@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from edgeexport.errors import ModelError
 from edgeexport.mil.table import Ints, Tensor, op
 
 
@@ -46,6 +47,8 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / √(variance + epsilon)·gamma + beta, with the mean and variance over the axes."""
     chosen = sorted(axis % x.dim() for axis in (range(x.dim()) if axes is None else axes))
+    if not chosen:
+        raise ModelError("there is no axis to normalize over")
     if chosen == list(range(x.dim() - len(chosen), x.dim())):
         return functional.layer_norm(x, x.shape[-len(chosen) :], gamma, beta, epsilon)
     variance, mean = torch.var_mean(x, chosen, correction=0, keepdim=True)

@@ -66,3 +66,32 @@ def _local(size, alpha, beta, k):
 
 _enter("local_response_norm", "odd", _local(3, 0.5, 0.75, 2.0), size=3, alpha=0.5, beta=0.75, k=2.0)
 _enter("local_response_norm", "default", _local(5, 1e-4, 0.75, 1.0), size=5)
+_enter("layer_norm", "all axes", _scaled((0, 1, 2, 3), 1e-5), axes=[0, 1, 2, 3])
+_g, _b = (_random.normal(size=(6, 5)).astype(np.float32) for _ in range(2))
+_wider = (1, 6, 1, 5)
+_enter(
+    "layer_norm",
+    "axes apart",
+    _scaled((1, 3), 1e-5) * _g.reshape(_wider) + _b.reshape(_wider),
+    axes=[-1, 1],
+    gamma=_g,
+    beta=_b,
+)
+_enter("layer_norm", "gamma alone", _scaled((1,), 1e-5) * _gamma.reshape(_c), axes=[-3], gamma=_gamma)
+_enter("instance_norm", "gamma alone", _scaled((2, 3), 1e-5) * _gamma.reshape(_c), gamma=_gamma)
+_enter("local_response_norm", "even", _local(4, 0.5, 0.6, 1.5), size=4, alpha=0.5, beta=0.6, k=1.5)
+_small = _x[0] * 1e-4
+_reference = _small / np.sqrt((_small.astype(np.float64) ** 2).sum() + 1e-6)
+case("l2_norm", "default, rank 3", lambda mb, x: mb.l2_norm(x=x), {"x": _small}, _reference.astype(np.float32))
+_line = _x[:, :, 0]
+for _rank, _value in ((3, _line), (5, _x[..., None] * np.array([1, -2], np.float32))):
+    _shape = (1, 6) + (1,) * (_rank - 2)
+    case(
+        "batch_norm",
+        f"rank {_rank}",
+        lambda mb, x: mb.batch_norm(x=x, mean=_mean, variance=_variance, beta=_beta),
+        {"x": _value},
+        (_value - _mean.reshape(_shape)) / np.sqrt(_variance.reshape(_shape) + 1e-5) + _beta.reshape(_shape),
+    )
+_reference = (_line - _line.mean(-1, keepdims=True)) / np.sqrt(_line.var(-1, keepdims=True) + 1e-5)
+case("instance_norm", "rank 3", lambda mb, x: mb.instance_norm(x=x), {"x": _line}, _reference, ios=15)
