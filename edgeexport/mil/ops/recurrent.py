@@ -14,16 +14,17 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "hard_sigmoid": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
     "linear": lambda x: x,
     "relu": torch.relu,
-    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+    "scaled_tanh": torch.tanh,  # Core ML scales by one here, as coremltools' own tests on devices have it.
     "sigmoid": torch.sigmoid,
+    "sigmoid_hard": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
     "tanh": torch.tanh,
 }
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name not in _ACTIVATIONS:
+    if name.lower() not in _ACTIVATIONS:
         raise ModelError(f"there is no activation {name!r}")
-    return _ACTIVATIONS[name]
+    return _ACTIVATIONS[name.lower()]
 
 
 def _project(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
@@ -148,7 +149,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """c = f·c + i·z, h = o·activation(c), with gates in the order input, forget, output, cell.
 
-    The cell gate is clipped to ±clip. Both directions side by side in one, where ``direction`` is ``bidirectional``.
+    The new c is clipped to ±clip, as coremltools' own tests on devices have it; its documentation says the cell gate.
+    Both directions side by side in one, where ``direction`` is ``bidirectional``.
     """
     functions = (_activation(recurrent_activation), _activation(cell_activation), _activation(activation))
 
@@ -186,10 +188,9 @@ def _cell(
     if peephole is not None:
         p_i, p_f, p_o = peephole.chunk(3)
         i, f = i + p_i * c, f + p_f * c
-    z = cell_act(z)
+    c = gate(f) * c + gate(i) * cell_act(z)
     if clip is not None:
-        z = torch.clamp(z, -clip, clip)
-    c = gate(f) * c + gate(i) * z
+        c = torch.clamp(c, -clip, clip)
     if peephole is not None:
         o = o + p_o * c
     return gate(o) * act(c), c

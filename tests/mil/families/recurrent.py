@@ -115,15 +115,20 @@ def _sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
+def _hard(v):
+    return np.clip(0.2 * v + 0.5, 0, 1)
+
+
 def _peeping():
+    """The reference of coremltools' tests on devices."""
     w, u, b = (value.astype(np.float64) for value in _ordered(_lstm, [0, 1, 3, 2]))
     h, c, steps = _h.astype(np.float64), _c.astype(np.float64), []
     p_i, p_f, p_o = np.split(_peephole, 3)
     for x in _x.astype(np.float64):
         i, f, o, z = np.split(x @ w.T + b + h @ u.T, 4, -1)
-        z = np.clip(np.maximum(z, 0), -0.3, 0.3)
-        c = np.clip(0.2 * (f + p_f * c) + 0.5, 0, 1) * c + np.clip(0.2 * (i + p_i * c) + 0.5, 0, 1) * z
-        h = np.clip(0.2 * (o + p_o * c) + 0.5, 0, 1) * (1.7159 * np.tanh(2 / 3 * c))
+        c = _hard(f + p_f * c) * c + _hard(i + p_i * c) * np.maximum(z, 0)
+        c = np.clip(c, -0.3, 0.3)
+        h = _hard(o + p_o * c) * np.tanh(c)
         steps.append(h)
     return tuple(np.asarray(value, np.float32) for value in (np.stack(steps), h, c))
 
@@ -205,3 +210,41 @@ for _direction in ("forward", "reverse"):
                 (_y if _whole else _y[-1:], _hn),
                 ios=_ios,
             )
+
+_w1, _u1, _b1 = _ordered(_rnn, [0])
+# Each activation that the specification names; the scaled one scales by one.
+for _name, _function in {
+    "relu": lambda v: np.maximum(v, 0),
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "sigmoid_hard": _hard,
+    "scaled_tanh": np.tanh,
+    "linear": lambda v: v,
+}.items():
+    _state, _steps = _h.astype(np.float64), []
+    for _step in _x:
+        _state = _function(_step @ _w1.T + _b1 + _state @ _u1.T)
+        _steps.append(_state)
+    case(
+        "rnn",
+        _name,
+        lambda mb, x, h, _a=_name: mb.rnn(
+            x=x, initial_h=h, weight_ih=_w1, weight_hh=_u1, bias=_b1, output_sequence=True, activation=_a
+        ),
+        {"x": _x, "h": _h},
+        (np.stack(_steps).astype(np.float32), _state.astype(np.float32)),
+    )
+_unbiased = torch.nn.LSTM(_I, _H, bias=False)
+with torch.no_grad():
+    for _parameter, _like in zip(_unbiased.parameters(), _lstm.parameters(), strict=False):
+        _parameter.copy_(_like)
+_y, _hn, _cn = _run(_unbiased, False, _h, _c)
+_w3, _u3, _ = _ordered(_lstm, [0, 1, 3, 2])
+case(
+    "lstm",
+    "no bias, iOS 15",
+    lambda mb, x, h, c: mb.lstm(x=x, initial_h=h, initial_c=c, weight_ih=_w3, weight_hh=_u3),
+    {"x": _x, "h": _h, "c": _c},
+    (_y[-1:], _hn, _cn),
+    ios=15,
+)
