@@ -30,6 +30,8 @@ def fitted(preprocess: Preprocess, signature: Signature, interface: Interface) -
         return msgspec.structs.replace(preprocess, dtype=dtype, lengths=lengths, max_length=longest)
     if isinstance(preprocess, ImagePreprocess) and interface.channels_last:
         return msgspec.structs.replace(preprocess, layout="NHWC")
+    if isinstance(preprocess, ImagePreprocess) and interface.images:
+        return msgspec.structs.replace(preprocess, rescale=None, mean=None, std=None)
     return preprocess
 
 
@@ -44,6 +46,8 @@ def for_source(
         array = arrays[spec.name]
         if interface.channels_last and is_image(spec, preprocess):
             array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+        if interface.images and isinstance(preprocess, ImagePreprocess) and spec.name == preprocess.input:
+            array = preprocess.normalised(array)
         given[spec.name] = array.astype(spec.dtype, copy=False)
     return given
 

@@ -106,12 +106,19 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     Attributes:
         lengths: of the one dynamic dimension beside the batch, such as a text's tokens: one signature each. Shorter
             texts are padded to the next, longer ones cut to the last. Empty leaves a format's dynamic shapes.
+        longest: Core ML, without ``lengths``: that dimension takes any length up to this; None is the tokenizer's own.
         channels_last: images go in as [1, height, width, channels].
+        images: Core ML takes images where the model takes normalised pixels, as Vision and Xcode's previews expect: the
+            program normalises, and samples are pixels of 0 to 255 after resizing and cropping.
+        classifier: Core ML gives ``classLabel`` and ``classLabel_probs`` beside the scores, as Vision expects.
         deployment_target: the least iOS that a Core ML program is for, which decides what operators it may have.
     """
 
     lengths: tuple[Count, ...] = ()
+    longest: Count | None = None
     channels_last: bool = False
+    images: bool = False
+    classifier: bool = False
     deployment_target: Literal["iOS16", "iOS17", "iOS18"] = "iOS17"
 
 

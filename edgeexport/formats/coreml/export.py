@@ -1,16 +1,21 @@
-"""From a torch module to a float32 ML Program."""
+"""From a torch module to a float32 ML Program: one shape, several, or a range of lengths."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexport.errors import ConversionError, ModelError, RecipeError
+import msgspec
+
+from edgeexport.errors import ConversionError, EdgeExportError, ModelError, RecipeError
 from edgeexport.fixed import Dimensions, fixed_dimensions
+from edgeexport.formats.coreml import app
 from edgeexport.formats.coreml.library import coremltools, fresh_names, quietly, save
+from edgeexport.interface import is_image
+from edgeexport.preprocess import TokenizerPreprocess
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
@@ -19,6 +24,27 @@ if TYPE_CHECKING:
     import torch
 
 _NARROWED = {"int64": "int32", "float64": "float32", "bool": "int32"}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is converted, and to which lengths.
+
+    Attributes:
+        source, interface: as given.
+        dimensions: with the lengths; the longest alone where any up to it is taken.
+        ranged: whether any length from 1 to the longest is taken.
+    """
+
+    source: Source
+    interface: Interface
+    dimensions: Dimensions
+    ranged: bool
+
+    @property
+    def several(self) -> bool:
+        """Whether the program takes more than one length."""
+        return self.ranged or len(self.dimensions.lengths) > 1
 
 
 def write_float32(source: Source, interface: Interface, path: Path) -> Signature:
@@ -31,31 +57,45 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         ConversionError: the converter failed.
     """
     module = _module(source)
-    if interface.channels_last:
-        raise RecipeError("Core ML takes images with channels first", "Leave interface.channels_last out.")
+    app.check(source, interface)
+    job = _plan(source, interface)
     ct = coremltools()
-    dimensions = fixed_dimensions(source, interface, "Core ML")
-    if len(dimensions.lengths) > 1 and interface.deployment_target != "iOS18":
-        raise RecipeError(
-            f"{source.name}: several lengths of several inputs need iOS 18, and the target is "
-            f"{interface.deployment_target}",
-            "Give one length, such as --set interface.lengths=[128].",
-        )
     with _readable_errors(source.name), quietly():
         fresh_names()
-        program = _export(module, source.signature, dimensions)
+        program = _export(app.wrap(module, source, interface), job)
         model = ct.convert(
             program,
-            inputs=[_declare(ct, spec, dimensions) for spec in source.signature.inputs],
-            outputs=[_output(ct, spec) for spec in source.signature.outputs],
+            inputs=[_declare(ct, spec, job) for spec in source.signature.inputs],
+            **_outputs(ct, program, job),
             minimum_deployment_target=getattr(ct.target, interface.deployment_target),
             compute_precision=ct.precision.FLOAT32,
             convert_to="mlprogram",
             skip_model_load=True,
         )
+        if interface.classifier:
+            names = [spec.name for spec in source.signature.outputs]
+            model = app.rename(ct, model, dict(zip(program.graph_signature.user_outputs, names, strict=False)))
     _check_inputs(model, source)
     save(model, path)
-    return _signature(source.signature, dimensions)
+    return _signature(job)
+
+
+def _plan(source: Source, interface: Interface) -> _Job:
+    """Lengths as given; where none is, all up to the longest that is known."""
+    longest = interface.longest
+    if longest is None and isinstance(source.preprocess, TokenizerPreprocess):
+        longest = source.preprocess.max_length
+    ranged = not interface.lengths and longest is not None
+    asked = msgspec.structs.replace(interface, lengths=(longest,)) if ranged else interface
+    dimensions = fixed_dimensions(source, asked, "Core ML")
+    takers = sum(dimensions.free in spec.shape for spec in source.signature.inputs)
+    if len(dimensions.lengths) > 1 and takers > 1 and interface.deployment_target != "iOS18":
+        raise RecipeError(
+            f"{source.name}: several lengths of several inputs need iOS 18, and the target is "
+            f"{interface.deployment_target}",
+            "Give one length, such as --set interface.lengths=[128].",
+        )
+    return _Job(source, interface, dimensions, ranged and dimensions.free is not None)
 
 
 def _module(source: Source) -> torch.nn.Module:
@@ -68,26 +108,23 @@ def _module(source: Source) -> torch.nn.Module:
         ) from error
 
 
-def _export(module: torch.nn.Module, signature: Signature, dimensions: Dimensions) -> Any:
+def _export(module: torch.nn.Module, job: _Job) -> Any:
     import torch
 
-    example = tuple(_example(spec, dimensions) for spec in signature.inputs)
-    dynamic = None
-    if len(dimensions.lengths) > 1:
-        length = torch.export.Dim(str(dimensions.free), min=min(dimensions.lengths), max=max(dimensions.lengths))
-        dynamic = (
-            tuple(
-                {axis: length for axis, size in enumerate(spec.shape) if size == dimensions.free} or None
-                for spec in signature.inputs
-            ),
-        )
-    # The modules take their inputs as positional arguments of one variadic parameter.
-    try:
-        program = torch.export.export(module, example, dynamic_shapes=dynamic)
+    example = tuple(_example(spec, job.dimensions) for spec in job.source.signature.inputs)
+    if not job.several:
+        return torch.export.export(module, example).run_decompositions({})
+    # Lengths 0 and 1 are special to torch.export; what it traces for 2 and more holds for 1 too.
+    shortest = 2 if job.ranged else max(2, min(job.dimensions.lengths))
+    length = torch.export.Dim(str(job.dimensions.free), min=shortest, max=max(job.dimensions.lengths))
+    shapes = tuple(
+        {axis: length for axis, size in enumerate(spec.shape) if size == job.dimensions.free} or None
+        for spec in job.source.signature.inputs
+    )
+    try:  # modules of Transformers take their inputs as one variadic parameter
+        program = torch.export.export(module, example, dynamic_shapes=(shapes,))
     except Exception:
-        if dynamic is None:
-            raise
-        program = torch.export.export(module, example, dynamic_shapes=dynamic[0])
+        program = torch.export.export(module, example, dynamic_shapes=shapes)
     return program.run_decompositions({})
 
 
@@ -99,21 +136,34 @@ def _example(spec: TensorSpec, dimensions: Dimensions) -> torch.Tensor:
     return make(dimensions.shape(spec, dimensions.lengths[-1] if dimensions.lengths else 0), dtype=dtype)
 
 
-def _declare(ct: Any, spec: TensorSpec, dimensions: Dimensions) -> Any:
-    """A new tensor type for each conversion: ``convert`` changes those it is given."""
+def _declare(ct: Any, spec: TensorSpec, job: _Job) -> Any:
+    """A new type for each conversion: ``convert`` changes those it is given."""
     import numpy as np
 
-    dtype = np.dtype(_NARROWED.get(spec.dtype, spec.dtype)).type
-    shapes = [dimensions.shape(spec, length) for length in dimensions.lengths or (0,)]
-    several = len(set(shapes)) > 1
-    shape = ct.EnumeratedShapes(shapes=shapes, default=shapes[-1]) if several else shapes[0]
-    return ct.TensorType(name=spec.name, shape=shape, dtype=dtype)
+    shapes = [job.dimensions.shape(spec, length) for length in job.dimensions.lengths or (0,)]
+    if job.interface.images and is_image(spec, job.source.preprocess):
+        return app.image_type(ct, spec, shapes[0], job.source.preprocess)  # type: ignore[arg-type]
+    shape: Any = shapes[0]
+    if job.ranged:
+        longest = max(job.dimensions.lengths)
+        span = ct.RangeDim(lower_bound=1, upper_bound=longest, default=longest)
+        pairs = zip(spec.shape, shapes[0], strict=True)
+        shape = tuple(span if name == job.dimensions.free else size for name, size in pairs)
+    elif len(set(shapes)) > 1:
+        shape = ct.EnumeratedShapes(shapes=shapes, default=shapes[-1])
+    return ct.TensorType(name=spec.name, shape=shape, dtype=np.dtype(_NARROWED.get(spec.dtype, spec.dtype)).type)
 
 
-def _output(ct: Any, spec: TensorSpec) -> Any:
+def _outputs(ct: Any, program: Any, job: _Job) -> dict[str, Any]:
+    """Names and types of outputs; those of a classifier keep their names in the torch program, which are changed
+    afterwards: coremltools counts its label and probabilities among the outputs that it is given."""
     import numpy as np
 
-    return ct.TensorType(name=spec.name, dtype=np.dtype(_NARROWED.get(spec.dtype, spec.dtype)).type)
+    if job.interface.classifier:
+        return {"classifier_config": app.classifier_config(ct, job.source, program.graph_signature.user_outputs[-1])}
+    types = [np.dtype(_NARROWED.get(spec.dtype, spec.dtype)).type for spec in job.source.signature.outputs]
+    names = [spec.name for spec in job.source.signature.outputs]
+    return {"outputs": [ct.TensorType(name=name, dtype=dtype) for name, dtype in zip(names, types, strict=True)]}
 
 
 def _check_inputs(model: Any, source: Source) -> None:
@@ -126,17 +176,18 @@ def _check_inputs(model: Any, source: Source) -> None:
         )
 
 
-def _signature(signature: Signature, dimensions: Dimensions) -> Signature:
+def _signature(job: _Job) -> Signature:
     """What the package takes and gives; the free dimension keeps its name, beside its lengths."""
+    dimensions = job.dimensions
 
     def converted(spec: TensorSpec) -> TensorSpec:
         shape = tuple(size if isinstance(size, int) else dimensions.fixed.get(size, size) for size in spec.shape)
         return replace(spec, dtype=_NARROWED.get(spec.dtype, spec.dtype), shape=shape)
 
     return Signature(
-        tuple(map(converted, signature.inputs)),
-        tuple(map(converted, signature.outputs)),
-        {} if dimensions.free is None else {dimensions.free: dimensions.lengths},
+        tuple(map(converted, job.source.signature.inputs)),
+        tuple(map(converted, job.source.signature.outputs)),
+        {} if dimensions.free is None or job.ranged else {dimensions.free: dimensions.lengths},
     )
 
 
@@ -144,7 +195,7 @@ def _signature(signature: Signature, dimensions: Dimensions) -> Signature:
 def _readable_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (ModelError, RecipeError, ConversionError):
+    except EdgeExportError:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.errors import MissingRequirement
+from edgeexport.formats.coreml import labels
 from edgeexport.quiet import native_output
 from edgeexport.settings import Settings
 
@@ -62,10 +63,12 @@ def fresh_names() -> None:
 
 
 def program_of(model: Any) -> Any:
-    """A model's program as coremltools' own graph (pymil), weights loaded."""
+    """A model's program as coremltools' own graph (pymil), weights loaded; without labels of classes, which
+    :func:`save` puts back."""
     from coremltools.converters.mil.frontend.milproto.load import load
 
     spec = model.get_spec()
+    labels.remove(spec)
     return load(spec, specification_version=spec.specificationVersion, file_weights_dir=model.weights_dir)
 
 
@@ -160,8 +163,8 @@ def save(model: Any, path: Path, described_by: Path | None = None) -> None:
     Args:
         model: coremltools' own.
         path: the folder to write.
-        described_by: a package with the description of inputs and outputs to take. A program alone knows neither
-            their ranges and enumerations of lengths nor images.
+        described_by: a package with the description of inputs and outputs to take, and labels of classes. A program
+            alone knows neither ranges and enumerations of lengths nor images.
     """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.mlpackage"
@@ -177,7 +180,9 @@ def save(model: Any, path: Path, described_by: Path | None = None) -> None:
 def _rewrite_specification(path: Path, described_by: Path | None) -> None:
     spec = _specification(path)
     if described_by is not None:
-        spec.description.CopyFrom(_specification(described_by / _ROOT / "model.mlmodel").description)
+        described = _specification(described_by / _ROOT / "model.mlmodel")
+        spec.description.CopyFrom(described.description)
+        labels.restore(spec, described)
     metadata = spec.description.metadata.userDefined
     for key in list(metadata):
         if key not in _KEPT_METADATA:

@@ -38,6 +38,11 @@ class TfliteFormat:
         from edgeexport.formats.tflite.flatbuffer import read_model
         from edgeexport.formats.tflite.inspect import read_signature
 
+        if interface.images or interface.classifier or interface.longest:
+            raise RecipeError(
+                "TFLite has neither image inputs nor class labels in the model, and fixed lengths",
+                "Leave interface.images, interface.classifier and interface.longest out.",
+            )
         known = write_float32(source, interface, path)
         written = read_signature(read_model(path), path.name)  # integers where the source was quantized already
         return Artifact("tflite", path, "fp32", _with_integers(known, written))
