@@ -13,6 +13,7 @@ import coremltools
 import numpy as np
 from coremltools.models import compute_device
 from coremltools.models.compute_plan import MLComputePlan
+from PIL import Image
 
 _DEVICES = (
     ("Neural Engine", compute_device.MLNeuralEngineComputeDevice),
@@ -36,13 +37,16 @@ class Model:
         shutil.copytree(path, package)
         self._model = coremltools.models.MLModel(package, compute_units=coremltools.ComputeUnit.ALL)
         description = self._model.get_spec().description
-        self._outputs = [output.name for output in description.output]
+        # A classifier also gives its label, a text, and the probabilities by label.
+        self._outputs = [output.name for output in description.output if _kind(output) == "multiArrayType"]
+        self._images = {one.name: one.type.imageType for one in description.input if _kind(one) == "imageType"}
         self._stateful = len(description.state) > 0
 
     def run(self, inputs):
         """Run one sample: a dict of arrays in, a dict of arrays out, in the order of the model's description."""
         state = self._model.make_state() if self._stateful else None
-        answered = self._model.predict(dict(inputs), state)
+        given = {name: _image(array, self._images.get(name)) for name, array in inputs.items()}
+        answered = self._model.predict(given, state)
         return {name: np.asarray(answered[name]) for name in self._outputs}
 
     def facts(self):
@@ -67,6 +71,20 @@ def version():
     major = int(mac.split(".")[0])
     ios = major + _BEHIND if major <= _LAST_BEHIND else major
     return f"{ios} (macOS {mac}, coremltools {coremltools.__version__})"
+
+
+def _kind(feature):
+    return feature.type.WhichOneof("Type")
+
+
+def _image(array, declared):
+    """The pixels [1, 3, height, width] of 0 to 255 as the picture that coremltools takes for an image input."""
+    if declared is None:
+        return array
+    pixels = np.clip(np.rint(array[0]), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    if declared.colorSpace == declared.BGR:
+        pixels = pixels[:, :, ::-1]  # a picture is RGB, and Core ML turns it around
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _operations(program):

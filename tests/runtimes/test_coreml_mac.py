@@ -22,10 +22,19 @@ from coremltools.models.compute_plan import (  # noqa: E402
 from edgeexport.runtimes import coreml_mac  # noqa: E402
 
 
-def description(outputs, states=()):
+def description(outputs, states=(), images=(), label=False):
     spec = coremltools.proto.Model_pb2.Model()
     for name in outputs:
-        spec.description.output.add().name = name
+        output = spec.description.output.add()
+        output.name = name
+        output.type.multiArrayType.SetInParent()
+    for name, order in images:
+        declared = spec.description.input.add()
+        declared.name = name
+        declared.type.imageType.colorSpace = order
+    if label:
+        spec.description.output.add(name="classLabel").type.stringType.SetInParent()
+        spec.description.output.add(name="probabilities").type.dictionaryType.SetInParent()
     for name in states:
         spec.description.state.add().name = name
     return spec
@@ -33,11 +42,11 @@ def description(outputs, states=()):
 
 @pytest.fixture
 def model(monkeypatch, tmp_path):
-    """``model(outputs, states)``: the runtime's model, and the ``MLModel`` that stands for coremltools'."""
+    """``model(outputs, states, images, label)``: the runtime's model, and the ``MLModel`` that stands for coremltools'."""
 
-    def make(outputs=("b", "a"), states=()):
+    def make(outputs=("b", "a"), **described):
         framework = create_autospec(coremltools.models.MLModel, instance=True)
-        framework.get_spec.return_value = description(outputs, states)
+        framework.get_spec.return_value = description(outputs, **described)
         framework.get_compiled_model_path.return_value = "/tmp/model.mlmodelc"
         opened = create_autospec(coremltools.models.MLModel, return_value=framework)
         monkeypatch.setattr(coremltools.models, "MLModel", opened)
@@ -65,6 +74,27 @@ def test_outputs_come_in_the_order_of_the_description(model):
     assert given == inputs
     assert given is not inputs  # coremltools converts the dict that it is given in place
     assert state is None
+
+
+def test_a_label_and_the_probabilities_by_label_are_no_arrays(model):
+    loaded, framework = model(label=True)
+    framework.predict.return_value = {"a": [1.0], "b": [2.0], "classLabel": "cat", "probabilities": {"cat": 1.0}}
+    assert list(loaded.run({})) == ["b", "a"]
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_pixels_are_given_as_the_picture_that_they_are(model, order):
+    types = coremltools.proto.FeatureTypes_pb2.ImageFeatureType
+    loaded, framework = model(images=[("image", types.ColorSpace.Value(order))])
+    framework.predict.return_value = {"a": 1, "b": 2}
+    red = np.zeros((1, 3, 4, 5), np.float32)
+    red[0, order.index("R"), 2, 3] = 200
+    loaded.run({"image": red, "other": red})
+    (given, _), _ = framework.predict.call_args
+    assert (given["image"].mode, given["image"].size) == ("RGB", (5, 4))
+    assert given["image"].getpixel((3, 2)) == (200, 0, 0)
+    assert given["image"].getpixel((0, 0)) == (0, 0, 0)
+    assert given["other"] is red
 
 
 def test_each_sample_has_a_state_of_its_own(model):
