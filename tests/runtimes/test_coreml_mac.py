@@ -42,7 +42,7 @@ def description(outputs, states=(), images=(), label=False):
 
 @pytest.fixture
 def model(monkeypatch, tmp_path):
-    """``model(outputs, states, images, label)``: the runtime's model, and the ``MLModel`` that stands for coremltools'."""
+    """``model(outputs, states, images, label)``: the model, and what stands for coremltools' ``MLModel``."""
 
     def make(outputs=("b", "a"), **described):
         framework = create_autospec(coremltools.models.MLModel, instance=True)
