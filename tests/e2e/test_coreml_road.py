@@ -14,8 +14,6 @@ from edgeexport.results import Report
 from edgeexport.runtimes import tensors
 
 pytest.importorskip("coremltools", reason="pip install 'edgeexport[coreml]'")
-pytest.importorskip("edgeexport.mil", reason="the evaluator is not in this build")
-pytest.importorskip("edgeexport.formats.coreml", reason="the format is not in this build")
 pytestmark = pytest.mark.skipif(platform.system() == "Darwin", reason="a Mac has Core ML itself")
 
 # In a BERT of two thin layers the graph outweighs the weights.
@@ -211,3 +209,34 @@ def test_no_emulated_board_runs_it(bundle, command):
     done = command("verify", bundle, "--on", "emulated:iphone-ios17")
     assert done.returncode == 2
     assert "cannot be emulated" in done.stderr
+
+
+# Pictures
+
+
+def test_a_classifier_of_pictures_is_verified_through_the_interface_that_vision_uses(once, tmp_path, monkeypatch):
+    import stripes
+
+    folder = once("stripes", stripes.train)
+    monkeypatch.setenv("EDGEEXPORT_STRIPES", str(folder))
+    edgeexport.export(
+        "stripes:factory",
+        target="iphone-ios17",
+        calibration=folder / "calibration",
+        evaluation=folder / "evaluation",
+        settings={
+            "precision": "w8a8",
+            "limits": {"size_ratio": 1000.0},
+            "interface": {"images": True, "classifier": True},
+        },
+        output=tmp_path / "out",
+    )
+    bundle = load_bundle(tmp_path / "out")
+    (run,) = Report.read(bundle.report_path).runs
+    assert (run.parity.samples, run.accuracy.samples) == (90, 90)
+    assert run.parity.agreement >= 0.97
+    assert run.accuracy.value > 0.9
+    pixels = golden(bundle, "inputs")[0]["image"]
+    assert 0 <= pixels.min() < 100 < pixels.max() <= 255
+    assert np.array_equal(pixels, np.round(pixels))
+    assert bundle.signature.outputs[0].name == "scores"

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _NARROWED = {"int64": "int32", "float64": "float32", "bool": "int32"}
 
 
+# What run_decompositions leaves whole and the torch.export frontend of coremltools 9 has no function for.
+_TRACED_ONLY = [["aten", name] for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")]
+
+
 @dataclass(frozen=True)
 class _Job:
     """What is converted, and to which lengths.
@@ -61,23 +65,48 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     job = _plan(source, interface)
     ct = coremltools()
     with _readable_errors(source.name), quietly():
-        fresh_names()
-        program = _export(app.wrap(module, source, interface), job)
-        model = ct.convert(
-            program,
-            inputs=[_declare(ct, spec, job) for spec in source.signature.inputs],
-            **_outputs(ct, program, job),
-            minimum_deployment_target=getattr(ct.target, interface.deployment_target),
-            compute_precision=ct.precision.FLOAT32,
-            convert_to="mlprogram",
-            skip_model_load=True,
-        )
-        if interface.classifier:
-            names = [spec.name for spec in source.signature.outputs]
-            model = app.rename(ct, model, dict(zip(program.graph_signature.user_outputs, names, strict=False)))
+        model = _convert(ct, app.wrap(module, source, interface), job)
     _check_inputs(model, source)
     save(model, path)
     return _signature(job)
+
+
+def _convert(ct: Any, module: torch.nn.Module, job: _Job) -> Any:
+    """Through torch.export; through the older tracing where coremltools has no translation of an exported operator,
+    as of recurrent layers."""
+    program = _export(module, job)
+    if not job.several and not job.interface.classifier and _untranslated(program):
+        return _through(ct, _trace(module, job), job, _named_outputs(ct, job))
+    model = _through(ct, program, job, _outputs(ct, program, job))
+    if not job.interface.classifier:
+        return model
+    names = [spec.name for spec in job.source.signature.outputs]
+    return app.rename(ct, model, dict(zip(program.graph_signature.user_outputs, names, strict=False)))
+
+
+def _through(ct: Any, program: Any, job: _Job, outputs: dict[str, Any]) -> Any:
+    fresh_names()
+    return ct.convert(
+        program,
+        inputs=[_declare(ct, spec, job) for spec in job.source.signature.inputs],
+        **outputs,
+        minimum_deployment_target=getattr(ct.target, job.interface.deployment_target),
+        compute_precision=ct.precision.FLOAT32,
+        convert_to="mlprogram",
+        skip_model_load=True,
+    )
+
+
+def _untranslated(program: Any) -> bool:
+    """Whether the graph has an operator that coremltools translates from traced graphs alone."""
+    return any(str(node.target).split(".")[:2] in _TRACED_ONLY for node in program.graph.nodes)
+
+
+def _trace(module: torch.nn.Module, job: _Job) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return torch.jit.trace(module, _examples(job), check_trace=False)
 
 
 def _plan(source: Source, interface: Interface) -> _Job:
@@ -111,7 +140,7 @@ def _module(source: Source) -> torch.nn.Module:
 def _export(module: torch.nn.Module, job: _Job) -> Any:
     import torch
 
-    example = tuple(_example(spec, job.dimensions) for spec in job.source.signature.inputs)
+    example = _examples(job)
     if not job.several:
         return torch.export.export(module, example).run_decompositions({})
     # Lengths 0 and 1 are special to torch.export; what it traces for 2 and more holds for 1 too.
@@ -126,6 +155,10 @@ def _export(module: torch.nn.Module, job: _Job) -> Any:
     except Exception:
         program = torch.export.export(module, example, dynamic_shapes=shapes)
     return program.run_decompositions({})
+
+
+def _examples(job: _Job) -> tuple[torch.Tensor, ...]:
+    return tuple(_example(spec, job.dimensions) for spec in job.source.signature.inputs)
 
 
 def _example(spec: TensorSpec, dimensions: Dimensions) -> torch.Tensor:
@@ -157,10 +190,15 @@ def _declare(ct: Any, spec: TensorSpec, job: _Job) -> Any:
 def _outputs(ct: Any, program: Any, job: _Job) -> dict[str, Any]:
     """Names and types of outputs; those of a classifier keep their names in the torch program, which are changed
     afterwards: coremltools counts its label and probabilities among the outputs that it is given."""
-    import numpy as np
 
     if job.interface.classifier:
         return {"classifier_config": app.classifier_config(ct, job.source, program.graph_signature.user_outputs[-1])}
+    return _named_outputs(ct, job)
+
+
+def _named_outputs(ct: Any, job: _Job) -> dict[str, Any]:
+    import numpy as np
+
     types = [np.dtype(_NARROWED.get(spec.dtype, spec.dtype)).type for spec in job.source.signature.outputs]
     names = [spec.name for spec in job.source.signature.outputs]
     return {"outputs": [ct.TensorType(name=name, dtype=dtype) for name, dtype in zip(names, types, strict=True)]}
