@@ -106,7 +106,7 @@ def _trace(module: torch.nn.Module, job: _Job) -> Any:
     import torch
 
     with torch.no_grad():
-        return torch.jit.trace(module, _examples(job), check_trace=False)
+        return torch.jit.trace(module, _examples(job), check_trace=False)  # type: ignore[no-untyped-call]
 
 
 def _plan(source: Source, interface: Interface) -> _Job:
