@@ -14,6 +14,16 @@ def broadcast(x: Tensor, y: Tensor) -> None:
         claim(torch.broadcast_shapes(x.shape, y.shape))  # type: ignore[no-untyped-call]
 
 
+def truncated(x: Tensor, y: Tensor) -> Tensor:
+    """The quotient of integers rounded towards zero.
+
+    The least integer by -1 has none, wraps around to itself, and would end the process as processors divide.
+    """
+    opposite = y == -1
+    quotient = torch.div(x, torch.where(opposite, torch.ones_like(y), y), rounding_mode="trunc")
+    return torch.where(opposite, -x, quotient)
+
+
 @op("add")
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y."""
@@ -39,9 +49,7 @@ def mul(x: Tensor, y: Tensor) -> Tensor:
 def real_div(x: Tensor, y: Tensor) -> Tensor:
     """x / y; integers give the quotient rounded towards zero, as the integer result type has it."""
     broadcast(x, y)
-    if not x.is_floating_point():
-        return torch.div(x, y, rounding_mode="trunc")
-    return x / y
+    return x / y if x.is_floating_point() else truncated(x, y)
 
 
 @op("floor_div")

@@ -12,6 +12,7 @@ import torch
 
 from edgeexport.errors import ModelError
 from edgeexport.mil.memory import claim
+from edgeexport.mil.ops.binary import truncated
 from edgeexport.mil.ops.shape import axis_of
 from edgeexport.mil.table import Tensor, op
 
@@ -273,7 +274,7 @@ def _bring_in(rows: Tensor, places: Tensor, updates: Tensor, mode: str) -> Tenso
         return rows.index_reduce(0, places, updates, "amin")
     if mode == "div":
         divisor = torch.ones_like(rows).index_reduce_(0, places, updates, "prod")
-        return torch.div(rows, divisor, rounding_mode=None if rows.is_floating_point() else "trunc")
+        return rows / divisor if rows.is_floating_point() else truncated(rows, divisor)
     if mode != "update":
         raise ModelError(f"the mode {mode!r}; update, add, sub, mul, div, max and min are known")
     # PyTorch leaves open which of several updates of a place stays.

@@ -52,3 +52,10 @@ for _name, _reference in {
     case(_name, "truth", _two(_name), {"x": _p, "y": _q}, _reference(_p, _q))
 case("pow", "real", _two("pow"), {"x": _positive, "y": _y}, np.power(_positive, _y))
 case("equal", "itself", _two("equal"), {"x": _x, "y": _x.copy()}, np.ones_like(_x, bool))
+case(
+    "real_div",
+    "the least integer by -1 wraps around",
+    lambda mb, x, y: mb.real_div(x=x, y=y),
+    {"x": np.int32([-(2**31), 7, -7]), "y": np.int32([-1, -1, 2])},
+    np.int32([-(2**31), -7, -3]),
+)

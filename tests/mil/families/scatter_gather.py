@@ -217,3 +217,10 @@ case(
     {"x": _x, "i": _triples, "u": np.float32([7, 8, 9])},
     _brought_in(_x, _nd_pairs(_triples, np.float32([7, 8, 9])), "update"),
 )
+case(
+    "scatter",
+    "div, the least integer by -1 wraps around",
+    _write("scatter", mode="div"),
+    {"x": np.int32([-(2**31), 7, -7]), "i": np.int32([0, 1, 2]), "u": np.int32([-1, -1, 2])},
+    np.int32([-(2**31), -7, -3]),
+)
