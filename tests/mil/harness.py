@@ -155,14 +155,24 @@ def perturbed(value):
     return value + 1
 
 
-def mutate(monkeypatch, name):
-    """Make one operator wrong."""
+def mutate(monkeypatch, name, output=None):
+    """Make one operator wrong, in all that it gives or in the output of that number; returns how many it gave."""
     find = table.find
+    counts = []
 
     def wrong(wanted, opset):
         found = find(wanted, opset)
         if wanted != name:
             return found
-        return dataclasses.replace(found, run=lambda **arguments: perturbed(found.run(**arguments)))
+
+        def run(**arguments):
+            result = found.run(**arguments)
+            counts.append(len(result) if isinstance(result, tuple) else 1)
+            if output is None or not isinstance(result, tuple):
+                return perturbed(result)
+            return tuple(perturbed(part) if number == output else part for number, part in enumerate(result))
+
+        return dataclasses.replace(found, run=run)
 
     monkeypatch.setattr(table, "find", wrong)
+    return counts

@@ -4,12 +4,14 @@ import pytest
 
 from edgeexport import mil
 from edgeexport.mil.table import executed as forms
+from edgeexport.mil.table import find
 from tests.mil import harness
 
 CASES = harness.collect()
 BY_OP = {}
 for _case in CASES:
     BY_OP.setdefault(_case.op, []).append(_case)
+FORMS = [(name, form.since) for name, several in forms().items() for form in several]
 BUILT_ELSEWHERE = {"write_state"}
 """Operators that coremltools' builder cannot give alone; their own tests hold them."""
 
@@ -19,16 +21,30 @@ def test_operator(case, tmp_path):
     harness.assert_equal(case, harness.evaluate(case, tmp_path))
 
 
+def _caught(case, folder):
+    try:
+        harness.assert_equal(case, harness.evaluate(case, folder))
+    except Exception:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("name", sorted(BY_OP))
 def test_a_wrong_operator_is_caught(name, tmp_path, monkeypatch):
     harness.mutate(monkeypatch, name)
-    caught = 0
-    for case in BY_OP[name]:
-        try:
-            harness.assert_equal(case, harness.evaluate(case, tmp_path))
-        except Exception:
-            caught += 1
-    assert caught == len(BY_OP[name])
+    assert all(_caught(case, tmp_path) for case in BY_OP[name])
+
+
+@pytest.mark.parametrize(("name", "since"), [form for form in FORMS if form[0] not in BUILT_ELSEWHERE])
+def test_each_output_of_each_form_is_seen(name, since, tmp_path, monkeypatch):
+    cases = [case for case in BY_OP[name] if find(name, case.ios).since == since]
+    output, most = 0, 1
+    while output < most:
+        with monkeypatch.context() as patch:
+            counts = harness.mutate(patch, name, output)
+            assert any(_caught(case, tmp_path) for case in cases), f"output {output}"
+        most = max(most, *counts)
+        output += 1
 
 
 def test_every_operator_has_a_case():

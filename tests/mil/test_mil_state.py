@@ -113,7 +113,7 @@ def test_a_wrong_operator_is_caught(package, monkeypatch, name):
 
         def run(**arguments):
             if "data" in arguments:
-                arguments["data"] = arguments["data"] * 1.01
+                arguments["data"] = arguments["data"] * 1.001
             return harness.perturbed(found.run(**arguments))
 
         return harness.dataclasses.replace(found, run=run)
