@@ -25,7 +25,7 @@ def load(path: str | Path, mode: Mode = "exact", function: str | None = None, la
         path: an ``.mlpackage``.
         mode: ``exact``, or ``device`` for float16 where the program declares it.
         function: of a package with several; the default one otherwise.
-        largest: bytes that one tensor may take; 4 GiB where nothing is said.
+        largest: bytes that one tensor may take, and all together four times as many; 4 GiB where nothing is said.
 
     Raises:
         ModelError: the package is damaged, or has an operator that is not executed.

@@ -7,7 +7,7 @@ overflows or turns into NaN there is located.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,37 +15,25 @@ import torch
 
 from edgeexport.errors import EdgeExportError, ModelError
 from edgeexport.mil import table
+from edgeexport.mil.budget import Budget
+from edgeexport.mil.findings import Findings
 from edgeexport.mil.program import Block, Function, Named, Operation
 from edgeexport.mil.program import Literal as Constant
 
 Mode = Literal["exact", "device"]
 Watch = Callable[[str, torch.Tensor], None]
 
-_HALF_MAX = 65504.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A result that left the range of float16, of operands that were within it.
-
-    Attributes:
-        op: the operator.
-        output: the value's name.
-        kind: ``overflow`` or ``nan``.
-        count: elements that did, over all runs.
-        largest: the largest magnitude before rounding; NaN where the result was.
-    """
-
-    op: str
-    output: str
-    kind: Literal["overflow", "nan"]
-    count: int
-    largest: float
-
-    @property
-    def where(self) -> str:
-        """The operator and the value, for a report."""
-        return f"{self.op} '{self.output}'"
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What Python and PyTorch raise where a program asks for something that makes no sense."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +71,7 @@ class _Run:
 
     state: dict[str, torch.Tensor]
     watch: Watch | None
+    budget: Budget
 
 
 class Machine:
@@ -91,7 +80,7 @@ class Machine:
     Args:
         function: see :class:`~edgeexport.mil.program.Function`.
         mode: ``exact`` or ``device``.
-        iterations: how often a loop may run before it is taken for endless.
+        iterations: how often loops may run in one run, all together, before one is taken for endless.
 
     Raises:
         ModelError: an operator is not executed, misses a parameter, or uses a value before there is one.
@@ -99,38 +88,45 @@ class Machine:
 
     def __init__(self, function: Function, mode: Mode, iterations: int) -> None:
         self.function = function
-        self.findings: dict[str, Finding] = {}
+        self.findings = Findings()
         self._device = mode == "device"
         self._iterations = iterations
         self._constants: dict[str, Any] = {}
+        self._held = Budget()
         names = {value.name for value in function.inputs}
         self._plan = self._prepare(function.block, names)
 
     def run(self, inputs: Mapping[str, Any], state: dict[str, torch.Tensor], watch: Watch | None) -> list[Any]:
         """The function's outputs in order."""
-        values = {value.name: self._settle(value, inputs[value.name], None) for value in self.function.inputs}
+        given = {value.name: inputs[value.name] for value in self.function.inputs}
+        values = {
+            value.name: self._settle(value, given[value.name], ("input", (given[value.name],)))
+            for value in self.function.inputs
+        }
         with torch.inference_mode():
-            return list(self._run_plan(self._plan, values, _Run(state, watch)))
+            run = _Run(state, watch, Budget(self._held.held, self._iterations))
+            return list(self._run_plan(self._plan, values, run))
 
     # Preparing.
 
     def _prepare(self, block: Block, known: set[str]) -> _Plan:
-        known = known | {value.name for value in block.inputs}
-        last_use = _last_uses(block)
+        outside, known = known, set(known)
+        _see_new(block.inputs, known)
+        last = _last_uses(block)
         steps = []
         for number, operation in enumerate(block.operations):
-            for value in operation.outputs:
-                if value.name in known:
-                    raise ModelError(f"the program gives '{value.name}' twice")
             with _located(operation):
-                step = self._step(operation, known, [name for name, use in last_use.items() if use == number])
+                step = self._step(operation, known, last.get(number, []))
             if step is not None:
                 steps.append(step)
-            known |= {value.name for value in operation.outputs}
+            _see_new(operation.outputs, known)
         for name in block.outputs:
             if name not in known:
                 raise ModelError(f"the program's output '{name}' is given by no operation")
         constants = {name: self._constants[name] for name in block.outputs if name in self._constants}
+        # Another block may use the same names for something else.
+        for name in known - outside:
+            self._constants.pop(name, None)
         return _Plan(block, tuple(steps), constants)
 
     def _step(self, operation: Operation, known: set[str], last: list[str]) -> _Step | None:
@@ -138,7 +134,7 @@ class Machine:
             value = operation.arguments.get("val")
             if not isinstance(value, Constant):
                 raise ModelError("a constant has no value")
-            self._constants[operation.outputs[0].name] = value.load()
+            self._constants[operation.outputs[0].name] = self._load(value)
             return None
         op = table.find(operation.op, self.function.opset)
         step = self._bind(operation, op, known, tuple(name for name in last if name not in self._constants))
@@ -149,7 +145,9 @@ class Machine:
             if len(results) != len(operation.outputs):
                 raise ModelError(f"it gives {len(results)} values, and the program takes {len(operation.outputs)}")
             for output, result in zip(operation.outputs, results, strict=True):
-                self._constants[output.name] = self._settle(output, result, None)
+                settled = self._settle(output, result, (operation.op, step.fixed.values()))
+                self._held.hold(settled.nbytes)
+                self._constants[output.name] = settled
             for name in last:
                 self._constants.pop(name, None)
             return None
@@ -168,6 +166,8 @@ class Machine:
         for key, argument in operation.arguments.items():
             kind = op.parameters[key]
             parts = argument if isinstance(argument, tuple) else (argument,)
+            if len(parts) != 1 and kind not in (table.Tensors, Any):
+                raise ModelError(f"its parameter {key!r} takes one value, and the program has {len(parts)}")
             found = tuple(self._lookup(part, known) for part in parts)
             if all(constant for constant, _ in found):
                 values = tuple(value for _, value in found)
@@ -176,45 +176,52 @@ class Machine:
             elif kind == table.Tensors or isinstance(argument, tuple):
                 several.append((key, found))
             else:
-                simple = kind is table.Tensor or kind is Any
-                reads.append((key, found[0][1], None if simple else kind))
+                reads.append((key, found[0][1], None if kind is Any else kind))
         blocks = tuple(self._prepare(block, known) for block in operation.blocks)
         return _Step(operation, op, fixed, tuple(reads), tuple(several), last, blocks)
 
     def _lookup(self, part: str | Constant, known: set[str]) -> tuple[bool, Any]:
         if isinstance(part, Constant):
-            return True, part.load()
-        if part in self._constants:
-            return True, self._constants[part]
+            return True, self._load(part)
         if part not in known:
             raise ModelError(f"it uses '{part}' before any operation gives it")
+        if part in self._constants:
+            return True, self._constants[part]
         return False, part
+
+    def _load(self, constant: Constant) -> Any:
+        """The constant's value; one that is not simply a part of its file is counted."""
+        value = constant.load()
+        if isinstance(value, torch.Tensor) and constant.stored is not None and constant.stored.bytes < value.nbytes:
+            self._held.hold(value.nbytes)
+        return value
 
     # Running.
 
     def _run_plan(self, plan: _Plan, values: dict[str, Any], run: _Run) -> tuple[Any, ...]:
+        run.budget.frames.append(values)
         for step in plan.steps:
-            arguments = dict(step.fixed)
-            for key, name, kind in step.reads:
-                value = values[name]
-                arguments[key] = value if kind is None else table.convert(value, kind)
-            for key, parts in step.several:
-                arguments[key] = tuple(value if constant else values[value] for constant, value in parts)
-            if step.op.wants_call is not None:
-                arguments[step.op.wants_call] = self._call(step, values, run)
-            try:
-                results = step.op.run(**arguments)
-                self._store(step, arguments, results, values, run.watch)
-            except EdgeExportError as error:
-                raise _at(step.operation, str(error)) from error
-            except (RuntimeError, ValueError, IndexError, TypeError, KeyError, MemoryError) as error:
-                raise _at(step.operation, str(error).splitlines()[0] if str(error) else repr(error)) from error
+            with _located(step.operation):
+                arguments = self._arguments(step, values, run)
+                self._store(step, arguments, step.op.run(**arguments), values, run)
             for name in step.last:
                 values.pop(name, None)
+        run.budget.frames.pop()
         return tuple(plan.constants[name] if name in plan.constants else values[name] for name in plan.block.outputs)
 
+    def _arguments(self, step: _Step, values: dict[str, Any], run: _Run) -> dict[str, Any]:
+        arguments = dict(step.fixed)
+        for key, name, kind in step.reads:
+            value = values[name]
+            arguments[key] = value if kind is None else table.convert(value, kind)
+        for key, parts in step.several:
+            arguments[key] = tuple(value if constant else values[value] for constant, value in parts)
+        if step.op.wants_call is not None:
+            arguments[step.op.wants_call] = self._call(step, values, run)
+        return arguments
+
     def _store(
-        self, step: _Step, arguments: Mapping[str, Any], results: Any, values: dict[str, Any], watch: Watch | None
+        self, step: _Step, arguments: Mapping[str, Any], results: Any, values: dict[str, Any], run: _Run
     ) -> None:
         outputs = step.operation.outputs
         if not isinstance(results, tuple):
@@ -222,10 +229,14 @@ class Machine:
         if len(results) != len(outputs):
             raise ModelError(f"it gives {len(results)} values, and the program takes {len(outputs)}")
         for value, result in zip(outputs, results, strict=True):
-            settled = self._settle(value, result, (step.operation, arguments))
+            # What is in a block is located there.
+            source = None if step.blocks else (step.operation.op, arguments.values())
+            settled = self._settle(value, result, source)
             values[value.name] = settled
-            if watch is not None and isinstance(settled, torch.Tensor):
-                watch(value.name, settled)
+            if isinstance(settled, torch.Tensor):
+                run.budget.add(settled)
+                if run.watch is not None:
+                    run.watch(value.name, settled)
 
     def _call(self, step: _Step, values: dict[str, Any], run: _Run) -> table.Call:
         def run_block(number: int, arguments: Sequence[Any]) -> tuple[Any, ...]:
@@ -235,9 +246,9 @@ class Machine:
                 inner[value.name] = argument
             return self._run_plan(plan, inner, run)
 
-        return table.Call(step.operation, run_block, self._iterations, run.state)
+        return table.Call(step.operation, run_block, run.budget.iterate, run.state)
 
-    def _settle(self, value: Named, result: Any, source: tuple[Operation, Mapping[str, Any]] | None) -> Any:
+    def _settle(self, value: Named, result: Any, source: tuple[str, Iterable[Any]] | None) -> Any:
         """Bring a result to the declared type, and check its shape."""
         kind = value.type
         if kind.container != "tensor" or not isinstance(result, torch.Tensor):
@@ -251,42 +262,25 @@ class Machine:
         if self._device and kind.dtype.name == "fp16":
             rounded = result.half().float()
             if source is not None:
-                self._inspect(value.name, result, rounded, *source)
+                self.findings.note(value.name, result, rounded, *source)
             return rounded
         return result
-
-    def _inspect(
-        self, name: str, result: torch.Tensor, rounded: torch.Tensor, operation: Operation, arguments: Mapping[str, Any]
-    ) -> None:
-        """Note a result that is not finite though every operand is."""
-        lost = ~torch.isfinite(rounded)
-        count = int(lost.sum())
-        if count == 0 or not all(_finite(argument) for argument in arguments.values()):
-            return
-        nan = bool(torch.isnan(rounded).any())
-        largest = float("nan") if nan else float(result.abs().max())
-        known = self.findings.get(name)
-        if known is not None:
-            count += known.count
-            nan = nan or known.kind == "nan"
-            largest = largest + known.largest if nan else max(largest, known.largest)  # NaN where either is
-        self.findings[name] = Finding(operation.op, name, "nan" if nan else "overflow", count, largest)
-
-
-def _finite(argument: Any) -> bool:
-    if isinstance(argument, torch.Tensor):
-        return not argument.is_floating_point() or bool(torch.isfinite(argument).all())
-    if isinstance(argument, tuple):
-        return all(_finite(part) for part in argument)
-    return True
 
 
 def _fits(found: Sequence[int], declared: Sequence[int | None]) -> bool:
     return len(found) == len(declared) and all(b is None or a == b for a, b in zip(found, declared, strict=True))
 
 
-def _last_uses(block: Block) -> dict[str, int]:
-    """For each value that the block makes and does not give, the number of the last operation that uses it."""
+def _see_new(values: Iterable[Named], known: set[str]) -> None:
+    """Add names to those that are known, each of which is given once."""
+    for value in values:
+        if value.name in known:
+            raise ModelError(f"the program gives '{value.name}' twice")
+        known.add(value.name)
+
+
+def _last_uses(block: Block) -> dict[int, list[str]]:
+    """By the number of an operation, the values that the block makes and does not give, and that it is last to use."""
     made = {value.name for operation in block.operations for value in operation.outputs}
     uses: dict[str, int] = {}
     for number, operation in enumerate(block.operations):
@@ -297,7 +291,10 @@ def _last_uses(block: Block) -> dict[str, int]:
                 uses[name] = number
     for name in block.outputs:
         uses.pop(name, None)
-    return uses
+    last: dict[int, list[str]] = {}
+    for name, number in uses.items():
+        last.setdefault(number, []).append(name)
+    return last
 
 
 def _names(operation: Operation) -> set[str]:
@@ -327,7 +324,7 @@ class _located:  # noqa: N801
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ModelError):
+        if isinstance(error, EdgeExportError):
             raise _at(self._operation, str(error)) from error
-        if isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
+        if isinstance(error, _FAULTS):
             raise _at(self._operation, str(error).splitlines()[0] if str(error) else repr(error)) from error

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 DEFAULT_BYTES = 4 << 30
 """The largest tensor allowed where nothing else is said: one an order above any that a phone holds."""
 
+OBJECT = 512
+"""About what a tensor takes beside its elements, where a program decides how many there are."""
+
+_TOGETHER = 4
+"""How many tensors of the largest size all values of a program that are alive may come to."""
+
 _limit: ContextVar[int] = ContextVar("largest tensor, in bytes", default=DEFAULT_BYTES)
 
 
@@ -28,19 +34,25 @@ def limited(largest: int) -> Iterator[None]:
         _limit.reset(token)
 
 
+def together() -> int:
+    """Bytes that all values of a program that are alive may take."""
+    return _TOGETHER * _limit.get()
+
+
 def claim(shape: Iterable[int], itemsize: int = 4) -> None:
     """See that a tensor may be allocated; every operator whose result can outgrow its operands asks first.
+
+    A dimension of 0 counts as one of 1: a tensor without elements may still be taken apart along another dimension.
 
     Raises:
         ModelError: it is larger than allowed, or a dimension is negative.
     """
+    sizes = list(shape)
     count = itemsize
-    for size in shape:
+    for size in sizes:
         if size < 0:
             raise ModelError(f"a tensor would have the negative dimension {size}")
-        count *= size
+        count *= max(size, 1)
     limit = _limit.get()
     if count > limit:
-        raise ModelError(
-            f"a tensor of shape {list(shape)} would take {count / 1e9:.3g} GB; {limit / 1e9:.3g} GB are allowed"
-        )
+        raise ModelError(f"a tensor of shape {sizes} would take {count / 1e9:.3g} GB; {limit / 1e9:.3g} GB are allowed")

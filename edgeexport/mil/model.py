@@ -12,7 +12,8 @@ import torch
 from edgeexport.errors import ModelError
 from edgeexport.mil.blob import BlobFile
 from edgeexport.mil.dtypes import Dtype
-from edgeexport.mil.machine import Finding, Machine, Mode, Watch
+from edgeexport.mil.findings import Finding
+from edgeexport.mil.machine import Machine, Mode, Watch
 from edgeexport.mil.memory import claim, limited
 from edgeexport.mil.package import Package
 from edgeexport.mil.program import Function, Named, Reader
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _ITERATIONS = 1_000_000
+_KINDS = {"float": "f", "bool": "b"}
+"""Of arrays that are given for values; integers, signed or not, for all others."""
 
 
 class Model:
@@ -95,7 +98,7 @@ class Model:
     @property
     def findings(self) -> list[Finding]:
         """Results that left the range of float16, in any run so far; only in the mode ``device``."""
-        return list(self._machine.findings.values())
+        return list(self._machine.findings.found.values())
 
 
 def functions(path: Path, name: str | None = None) -> list[Function]:
@@ -135,16 +138,28 @@ def _tensors(inputs: Mapping[str, np.ndarray], declared: Sequence[Named]) -> dic
         if value.name not in inputs:
             raise ModelError(f"the input '{value.name}' is missing")
         array = np.asarray(inputs[value.name])
-        floating = value.type.dtype.kind == "float"
-        if (array.dtype.kind == "f") != floating or (array.dtype.kind == "b") != (value.type.dtype.kind == "bool"):
+        if array.dtype.kind not in _KINDS.get(value.type.dtype.kind, "iu"):
             raise ModelError(f"'{value.name}' is {value.type}, and {array.dtype} was given")
         shape = value.type.shape
         if shape is not None and (
             len(shape) != array.ndim or any(b is not None and a != b for a, b in zip(array.shape, shape, strict=True))
         ):
             raise ModelError(f"'{value.name}' is {value.type}, and an array of shape {list(array.shape)} was given")
-        tensors[value.name] = torch.from_numpy(np.require(array, requirements=("C", "W"))).to(value.type.dtype.held)
+        _see_range(value, array)
+        held = torch.empty(0, dtype=value.type.dtype.held).numpy().dtype
+        tensors[value.name] = torch.from_numpy(np.require(array, held, ("C", "W")))
     return tensors
+
+
+def _see_range(value: Named, array: np.ndarray) -> None:
+    """See that integers are of the declared type, whatever the array's is."""
+    if array.dtype.kind not in "iu" or array.size == 0:
+        return
+    bits, signed = value.type.dtype.bits, value.type.dtype.kind == "int"
+    least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    low, high = int(array.min()), int(array.max())
+    if low < least or high > most:
+        raise ModelError(f"'{value.name}' is {value.type}, and {low if low < least else high} was given")
 
 
 def _array(result: Any) -> Any:

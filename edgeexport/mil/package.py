@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 
 from edgeexport.errors import ModelError
+from edgeexport.mil.memory import together
 from edgeexport.mil.proto import messages
 
 _MANIFEST = "Manifest.json"
 _DATA = "Data"
 _MANIFEST_BYTES = 1 << 20
-_SPECIFICATION_BYTES = 2 << 30  # the most that a protocol buffer can have
+_SPECIFICATION_GROWS = 256
+"""How many bytes a byte of a specification may come to once it is read: an operation without parts has two."""
 _BESIDE_MODEL = "@model_path/"
 
 
@@ -63,8 +65,10 @@ class Package:
 
         model = messages("Model_pb2").Model()
         try:
-            if self._model.stat().st_size > _SPECIFICATION_BYTES:
-                raise ModelError(f"{self.path}: {self._model.name} is larger than a specification can be")
+            if self._model.stat().st_size > together() // _SPECIFICATION_GROWS:
+                raise ModelError(
+                    f"{self.path}: {self._model.name} is larger than the specification of a program may be"
+                )
             model.ParseFromString(self._model.read_bytes())
         except DecodeError as error:
             raise ModelError(f"{self.path}: {self._model.name} is damaged: it is no Core ML specification") from error

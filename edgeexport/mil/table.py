@@ -28,12 +28,16 @@ from typing import Any
 import torch
 
 from edgeexport.errors import ModelError
+from edgeexport.mil.memory import claim
 from edgeexport.mil.program import Operation
 
 Tensor = torch.Tensor
 Tensors = tuple[torch.Tensor, ...]
 Ints = list[int]
 Bools = list[bool]
+
+_ITEM = 40
+"""Bytes that a number takes in a list of Python's."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,13 @@ class Call:
     Attributes:
         operation: with the declared types of its outputs.
         run_block: runs the operation's block of that number on values for its inputs; gives its outputs.
-        iterations: how often a loop may run.
+        iterate: to be called for each iteration of a loop; raises an error after too many.
         state: the states by name; writing replaces a value.
     """
 
     operation: Operation
     run_block: Callable[[int, Sequence[Any]], tuple[Any, ...]]
-    iterations: int
+    iterate: Callable[[], None]
     state: dict[str, Tensor]
 
 
@@ -141,19 +145,29 @@ def convert(value: Any, kind: Any) -> Any:
         ModelError: it has another form, such as a vector for a scalar.
     """
     # By value: typing makes generic aliases anew where it resolves annotations.
-    if kind is Any or kind is Tensor or kind == Tensors:
+    if kind is Any or kind == Tensors:
+        return value
+    if kind is Tensor:
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(f"a tensor is needed, and the program has {_shortly(value)}")
         return value
     if kind is str:
         if not isinstance(value, str):
             raise ModelError("text is needed, and the program has something else")
         return value
     if not isinstance(value, torch.Tensor):
-        raise ModelError(f"numbers are needed, and the program has {value!r}")
+        raise ModelError(f"numbers are needed, and the program has {_shortly(value)}")
     if kind in (Ints, Bools):
+        claim(value.shape, _ITEM)
         return value.reshape(-1).tolist()
     if value.numel() != 1:
         raise ModelError(f"one number is needed, and the program has a tensor of shape {list(value.shape)}")
     return kind(value.item())
+
+
+def _shortly(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _plain(hint: Any) -> Any:

@@ -101,7 +101,7 @@ def build_function(case, folder):
     return MILProtoExporter(program, str(Path(folder) / "weights"), case.ios - 9).export()
 
 
-def evaluate(case, folder, mode="exact"):
+def evaluate(case, folder, mode="exact", largest=1 << 28):
     """The case's outputs as arrays."""
     from edgeexport.mil.blob import BlobFile
 
@@ -110,12 +110,12 @@ def evaluate(case, folder, mode="exact"):
     def blob(name, offset, dtype, shape):
         return BlobFile(Path(folder) / "weights" / Path(name).name).tensor(offset, dtype, shape)
 
-    function = Reader(blob).functions(message)["main"]
-    machine = Machine(function, mode, 1000)
+    with limited(largest):
+        machine = Machine(Reader(blob).functions(message)["main"], mode, 1000)
     inputs = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in case.inputs.items()}
     inputs = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
     state = {name: torch.from_numpy(array).float() for name, array in case.states.items()}
-    with limited(1 << 28):
+    with limited(largest):
         results = machine.run({**inputs, **{name: name for name in state}}, state, None)
     return [np.asarray(result) for result in results]
 

@@ -252,12 +252,50 @@ def test_a_declared_shape_that_is_wrong(writer):
         ({"x": np.zeros((6, 5), np.float32), "q": np.zeros(1)}, "no input 'q'"),
         ({"x": np.zeros((5, 6), np.float32)}, r"\[5, 6\]"),
         ({"x": np.zeros((6, 5), np.int32)}, "int32"),
+        ({"x": np.zeros((6, 5), np.complex64)}, "complex64"),
+        ({"x": np.full((6, 5), "1.0")}, "<U3"),
     ],
 )
 def test_wrong_inputs(writer, inputs, what):
     model = mil.load(writer.write())
     with pytest.raises(ModelError, match=what):
         model(inputs)
+
+
+def test_numbers_in_another_byte_order(writer):
+    x = np.linspace(0, 1, 30).reshape(6, 5)
+    np.testing.assert_array_equal(mil.load(writer.write())({"x": x.astype(">f8")})["y"], x.astype(np.float32) + WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        (np.full((6, 5), 2**32 + 5), "4294967301 was given"),
+        (np.full((6, 5), -(2**31) - 1), "-2147483649 was given"),
+        (np.full((6, 5), 2**31, np.uint32), "2147483648 was given"),
+        (np.full((6, 5), "1"), "<U1 was given"),
+        (np.full((6, 5), 1, object), "object was given"),
+        (np.full((6, 5), 1j), "complex128 was given"),
+        (np.full((6, 5), True), "bool was given"),
+    ],
+)
+def test_what_is_no_integer_of_the_declared_type(writer, array, what):
+    writer.function.inputs[0].type.tensorType.dataType = messages("MIL_pb2").DataType.Value("INT32")
+    writer.block.outputs[0] = "x"
+    del writer.block.operations[:]
+    model = mil.load(writer.write())
+    for kind in (np.int8, np.uint16, np.int64, np.uint64, ">i4"):
+        found = model({"x": np.full((6, 5), 100, kind)})["x"]
+        assert found.dtype == np.int32
+        assert (found == 100).all()
+    with pytest.raises(ModelError, match=what):
+        model({"x": array})
+
+
+def test_a_specification_too_large_to_be_one(writer):
+    for number in range(1000):
+        writer.block.operations.add(type=f"operation {number}")
+    refused(writer.write(), "larger than the specification")
 
 
 def test_no_such_function(writer):
@@ -284,3 +322,38 @@ def test_overflow_is_located(writer):
     assert (finding.op, finding.output, finding.kind, finding.count) == ("add", "y", "overflow", 2)
     assert finding.largest == 65604.0
     assert mil.load(writer.path)({"x": x})["y"].max() == 65604.0
+
+
+def _half(writer):
+    for named in (writer.function.inputs[0], writer.add.outputs[0]):
+        named.type.tensorType.dataType = messages("MIL_pb2").DataType.Value("FLOAT16")
+
+
+def test_an_input_that_overflows_is_located(writer):
+    _half(writer)
+    model = mil.load(writer.write(), mode="device")
+    x = np.zeros((6, 5), np.float32)
+    x[0, 0], x[1, 1] = 1e6, -np.inf  # infinite before it is rounded
+    assert np.isinf(model({"x": x})["y"]).sum() == 2
+    assert model.findings == []
+    x[1, 1] = 0
+    model({"x": x})
+    [finding] = model.findings
+    assert (finding.where, finding.kind, finding.count, finding.largest) == ("input 'x'", "overflow", 1, 1e6)
+
+
+def test_what_infinities_turn_into_is_located(writer):
+    _half(writer)
+    softmax = writer.block.operations.add(type="softmax")
+    softmax.inputs["x"].arguments.add(name="y")
+    softmax.outputs.add(name="s").type.CopyFrom(writer.add.outputs[0].type)
+    writer.block.outputs[0] = "s"
+    model = mil.load(writer.write(), mode="device")
+    x = np.zeros((6, 5), np.float32)
+    x[2, :3] = -np.inf
+    assert np.isfinite(model({"x": x})["s"]).all()
+    assert model.findings == []
+    x[2] = -np.inf  # a mask that leaves nothing
+    assert np.isnan(model({"x": x})["s"]).sum() == 5
+    [finding] = model.findings
+    assert (finding.where, finding.kind, finding.count) == ("softmax 's'", "nan", 5)

@@ -9,7 +9,7 @@ import torch
 
 from edgeexport.errors import ModelError
 from edgeexport.mil.dtypes import BY_NAME
-from edgeexport.mil.memory import claim
+from edgeexport.mil.memory import OBJECT, claim
 from edgeexport.mil.table import Call, Ints, Tensor, Tensors, op
 
 
@@ -23,12 +23,12 @@ def cond(pred: bool, call: Call) -> tuple[Any, ...]:
 def while_loop(loop_vars: Tensors, call: Call) -> tuple[Any, ...]:
     """The values, replaced by what the second block gives of them for as long as the first gives true."""
     values: tuple[Any, ...] = loop_vars
-    for _ in range(call.iterations + 1):
+    while True:
         (more,) = call.run_block(0, values)
         if not bool(more):
             return values
+        call.iterate()
         values = call.run_block(1, values)
-    raise ModelError(f"a loop has not ended after {call.iterations} iterations")
 
 
 @op("select")
@@ -154,14 +154,18 @@ def list_scatter(ls: Any, indices: Ints, value: Tensor) -> MilList:
     """The list with value[i] at indices[i]."""
     if value.dim() == 0 or value.shape[0] != len(indices):
         raise ModelError(f"a value of shape {list(value.shape)} for {len(indices)} indices")
+    claim((len(indices),), OBJECT)
     return _list(ls).write(indices, list(value))
 
 
 @op("classify")
 def classify(probabilities: Tensor, classes: Any) -> tuple[Any, ...]:
     """The class of the largest probability, and a dictionary of the probability of each class."""
+    if not isinstance(classes, list | tuple | torch.Tensor):
+        raise ModelError("classes are needed, and the program has something else")
+    if len(classes) != probabilities.numel() or not len(classes):
+        raise ModelError(f"{probabilities.numel()} probabilities of {len(classes)} classes")
+    claim((len(classes),), OBJECT)
     labels = [label.item() if isinstance(label, torch.Tensor) else label for label in classes]
     values = probabilities.reshape(-1).tolist()
-    if len(labels) != len(values) or not labels:
-        raise ModelError(f"{len(values)} probabilities of {len(labels)} classes")
     return labels[int(probabilities.reshape(-1).argmax())], dict(zip(labels, values, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from edgeexport.errors import ModelError
-from edgeexport.mil.memory import claim
+from edgeexport.mil.memory import OBJECT, claim
 from edgeexport.mil.ops.shape import axis_of
 from edgeexport.mil.table import Bools, Ints, Tensor, Tensors, op
 
@@ -154,7 +154,7 @@ def split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints
     if split_sizes is None:
         if num_splits is None or num_splits < 1 or whole % num_splits:
             raise ModelError(f"{whole} elements in {num_splits} parts of the same size")
-        claim((num_splits,), 8)
+        claim((num_splits,), OBJECT)
         split_sizes = [whole // num_splits] * num_splits
     elif num_splits not in (None, len(split_sizes)):
         raise ModelError(f"{num_splits} parts, and {len(split_sizes)} sizes")

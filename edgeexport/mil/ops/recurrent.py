@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from edgeexport.errors import ModelError
-from edgeexport.mil.memory import claim
+from edgeexport.mil.memory import OBJECT, claim
 from edgeexport.mil.table import Tensor, op
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -30,6 +30,7 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 def _project(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
     """The inputs' part of all gates for all steps, in one product, in the order in which steps run."""
     claim((*x.shape[:-1], weight.shape[0]))
+    claim((x.shape[0],), OBJECT)
     gates = torch.nn.functional.linear(x, weight, bias)
     return gates.flip(0) if reverse else gates
 

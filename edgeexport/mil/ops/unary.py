@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from edgeexport.errors import ModelError
@@ -138,8 +140,8 @@ def atanh(x: Tensor) -> Tensor:
 
 
 @op("identity")
-def identity(x: Tensor) -> Tensor:
-    """x itself."""
+def identity(x: Any) -> Any:
+    """x itself, a tensor or a list."""
     return x
 
 
