@@ -185,6 +185,9 @@ WRONG = [
     ("list_gather", {"ls": _list(), "indices": [0, 5]}, "index 5"),
     ("classify", {"probabilities": _LINE, "classes": ["a", "b"]}, "6 probabilities of 2 classes"),
     ("classify", {"probabilities": _LINE[:0], "classes": []}, "0 classes"),
+    ("conv", {"x": _int([[[1, 2]]]), "weight": _int([[[1]]])}, "int32; real numbers"),
+    ("conv_transpose", {"x": _int([[[1, 2]]]), "weight": _int([[[1]]])}, "int32; real numbers"),
+    ("max_pool", {"x": _int([[[1, 2]]]), "kernel_sizes": [1], "pad_type": "valid"}, "int32; real numbers"),
     ("read_state", {"input": "s", "call": _CALL}, "no state 's'"),
     ("write_state", {"input": _LINE, "data": _LINE, "call": _CALL}, "no state"),
 ]

@@ -92,6 +92,9 @@ def spatial(x: Tensor, rank: int) -> int:
     """The number of spatial dimensions of x, which is to have the rank."""
     if x.dim() not in (3, 4, 5) or x.dim() != rank:
         raise ModelError(f"x of rank {x.dim()} with a kernel for rank {rank}; 3, 4 and 5 are possible")
+    if not x.is_floating_point():
+        # PyTorch writes all windows of integers out, which can be any number of times as large as they are.
+        raise ModelError(f"windows of {x.dtype}; real numbers are needed")
     return x.dim() - 2
 
 
