@@ -70,6 +70,7 @@ def wrap(module: torch.nn.Module, source: Source, interface: Interface) -> torch
         def __init__(self) -> None:
             super().__init__()
             self.inner = module
+            self.training = False  # not by eval(), which exported programs refuse: they are in it already
             if factor is not None:
                 self.register_buffer("factor", torch.tensor(factor).reshape(1, 3, 1, 1))
                 self.register_buffer("offset", torch.tensor(offset).reshape(1, 3, 1, 1))
@@ -82,7 +83,7 @@ def wrap(module: torch.nn.Module, source: Source, interface: Interface) -> torch
             outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
             return (*outputs, torch.softmax(outputs[0], -1)) if interface.classifier else outputs
 
-    return App().eval() if interface.images or interface.classifier else module
+    return App() if interface.images or interface.classifier else module
 
 
 def image_type(ct: Any, spec: TensorSpec, shape: tuple[int, ...], preprocess: ImagePreprocess) -> Any:

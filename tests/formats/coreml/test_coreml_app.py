@@ -18,7 +18,8 @@ from edgeexport.preprocess import ImagePreprocess
 from edgeexport.recipe import resolve
 from edgeexport.sample_files import Sample
 from edgeexport.settings import Interface
-from edgeexport.sources.torch import TorchSource
+from edgeexport.source import SourceOptions
+from edgeexport.sources.torch import TorchSource, open_source
 from edgeexport.target import load_target
 
 BOTH = Interface(images=True, classifier=True)
@@ -116,6 +117,21 @@ def test_every_precision_keeps_image_and_labels(baseline, pixels, tmp_path, prec
     ]
     assert written.outputs[2:] == artifact.signature.outputs
     assert list(CoremlFormat().gaps(artifact.path, "coreml", "17")) == []
+
+
+def test_an_exported_program_gets_them_too(pixels, tmp_path):
+    path = tmp_path / "stripes.pt2"
+    torch.manual_seed(0)
+    module = stripes.Stripes().eval()
+    torch.export.save(torch.export.export(module, tuple(module.example_inputs.values())), path)
+    exported = open_source(str(path), SourceOptions())
+    exported.preprocess, exported.labels, exported.task = module.preprocess, LABELS, "classification"
+    artifact = CoremlFormat().baseline(exported, BOTH, tmp_path / "a.mlpackage")
+    program, score = mil.load(artifact.path), exported.signature.outputs[0].name
+    for one in pixels:
+        found, wanted = program(one), expected(one, source())
+        np.testing.assert_allclose(found[score], wanted, rtol=1e-4, atol=1e-5)
+        assert found["classLabel"] == LABELS[wanted.argmax()]
 
 
 def test_blue_first_is_declared(tmp_path):
