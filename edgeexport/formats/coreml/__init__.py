@@ -56,11 +56,11 @@ class CoremlFormat:
 
         return read_signature(path), stored_tensors(path)
 
-    def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:  # noqa: ARG002
+    def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
         """See :mod:`edgeexport.formats.coreml.inspect`."""
         from edgeexport.formats.coreml import inspect
 
-        return list(inspect.gaps(path))
+        return list(inspect.gaps(path, runtime, version))
 
 
 def open_format() -> CoremlFormat:
@@ -134,7 +134,7 @@ def _check_release(settings: Settings) -> None:
     """Whether the least iOS that the program is for has what is asked for."""
     rules, release = settings.quantization, settings.interface.deployment_target
     if release != "iOS18" and settings.precision == "w4" and not rules.palette_bits:
-        raise RecipeError("int4 weights need iOS 18", "Choose w8, or --set interface.deployment_target=iOS18.")
+        raise RecipeError("int4 weights need iOS 18", "Choose w8, or a target for iOS 18, such as iphone-ios18.")
     if rules.block_size and release != "iOS18" and (settings.precision in ("w8", "w4", "w8a8") or rules.palette_bits):
         raise RecipeError(
             "blocks of weights that share a scale or a palette need iOS 18", "Set quantization.block_size to 0."

@@ -55,8 +55,13 @@ def stored_tensors(path: Path) -> Iterator[TensorBytes]:
                 yield TensorBytes(component, _DTYPES.get(dtype, dtype), argument.stored.bytes)
 
 
-def gaps(path: Path) -> Iterator[Gap]:
-    """Operators that the evaluator refuses; what a phone's Core ML lacks shows when coremltools converts."""
+def gaps(path: Path, runtime: str, version: str) -> Iterator[Gap]:
+    """Functions for a later iOS than ``version``, whose operators coremltools chose, and operators that the evaluator
+    refuses."""
+    for function in functions(path):
+        if function.opset > int(version.partition(".")[0]):
+            what = f"its operators are those of iOS {function.opset}, and {runtime} {version} has none of a later iOS"
+            yield Gap("function", function.name, what)
     known, seen = executed_forms(), set()
     for operation in _operations(functions(path)[0].block):
         if operation.op != "const" and operation.op not in known and operation.op not in seen:

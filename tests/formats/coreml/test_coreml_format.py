@@ -190,7 +190,7 @@ def test_reading_and_converting_write_nothing_into_a_package(baseline, convert):
     before = digest(baseline.path)
     convert("fp16")
     list(CoremlFormat().inspect(baseline.path)[1])
-    assert CoremlFormat().gaps(baseline.path, "coreml", "17") == []
+    assert CoremlFormat().gaps(baseline.path, "coreml", "18") == []
     assert digest(baseline.path) == before
     assert tree.size(baseline.path) == sum(f.stat().st_size for f in baseline.path.rglob("*") if f.is_file())
 
@@ -244,26 +244,8 @@ def test_an_onnx_source_is_refused(source, tmp_path):
         CoremlFormat().baseline(OnnxSource(tmp_path / "a.onnx"), Interface(), tmp_path / "a.mlpackage")
 
 
-class Recurrent(nn.Module):
-    def __init__(self, layer):
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = layer(20, 24, num_layers=2, batch_first=True)
-        self.head = nn.Linear(24, 12)
-        self.example_inputs = {"frames": torch.randn(1, 25, 20)}
-        self.output_names = ["scores"]
-
-    def forward(self, frames):
-        return self.head(self.layer(frames)[0][:, -1])
-
-
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_go_through_tracing(layer, tmp_path):
-    module = Recurrent(layer).eval()
-    CoremlFormat().baseline(TorchSource(module, "words", "digest"), Interface(), tmp_path / "float.mlpackage")
-    frames = torch.randn(1, 25, 20)
-    with torch.no_grad():
-        wanted = module(frames).numpy()
-    found = mil.load(tmp_path / "float.mlpackage")({"frames": frames.numpy()})["scores"]
-    assert np.ptp(wanted) > 0.1
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+def test_a_program_for_a_later_ios_is_a_gap(baseline, convert):
+    for artifact in (baseline, convert("w4")):
+        (gap,) = CoremlFormat().gaps(artifact.path, "coreml", "17")
+        assert (gap.where, "iOS 18" in gap.what) == ("main", True)
+        assert CoremlFormat().gaps(artifact.path, "coreml", "18.1") == []
