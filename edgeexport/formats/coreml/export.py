@@ -28,6 +28,8 @@ _NARROWED = {"int64": "int32", "float64": "float32", "bool": "int32"}
 
 # What run_decompositions leaves whole and the torch.export frontend of coremltools 9 has no function for.
 _TRACED_ONLY = [["aten", name] for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")]
+_UNTRANSLATED = "Unsupported fx node "
+"""How coremltools begins to say that it has no function for an operator."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     module = _module(source)
     app.check(source, interface)
     job = _plan(source, interface)
+    if _is_recurrent(module):  # torch.export would specialise the length first, and not say why
+        _check_traced(job)
     ct = coremltools()
     with _readable_errors(source.name), quietly():
         model = _convert(ct, app.wrap(module, source, interface), job)
@@ -75,7 +79,8 @@ def _convert(ct: Any, module: torch.nn.Module, job: _Job) -> Any:
     """Through torch.export; through the older tracing where coremltools has no translation of an exported operator,
     as of recurrent layers."""
     program = _export(module, job)
-    if not job.several and not job.interface.classifier and _untranslated(program):
+    if any(map(_is_traced_only, _calls(program))):
+        _check_traced(job)
         return _through(ct, _trace(module, job), job, _named_outputs(ct, job))
     model = _through(ct, program, job, _outputs(ct, program, job))
     if not job.interface.classifier:
@@ -97,9 +102,25 @@ def _through(ct: Any, program: Any, job: _Job, outputs: dict[str, Any]) -> Any:
     )
 
 
-def _untranslated(program: Any) -> bool:
-    """Whether the graph has an operator that coremltools translates from traced graphs alone."""
-    return any(str(node.target).split(".")[:2] in _TRACED_ONLY for node in program.graph.nodes)
+def _calls(program: Any) -> list[Any]:
+    return [node for node in program.graph.nodes if node.op == "call_function"]
+
+
+def _is_traced_only(node: Any) -> bool:
+    """Whether coremltools translates the operator of a node from traced graphs alone."""
+    return str(node.target).split(".")[:2] in _TRACED_ONLY
+
+
+def _translatable(program: Any) -> Any:
+    """The program with operators that coremltools has no function for, such as ``new_ones`` in the masks of language
+    models, broken down into what torch makes them of; the others stay whole, for it knows better forms of them."""
+    import torch
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
+
+    known = {**torch.export.default_decompositions(), torch.ops.aten.alias.default: lambda tensor: tensor}
+    calls = [node for node in _calls(program) if node.target in known and not _is_traced_only(node)]
+    table = {node.target: known[node.target] for node in calls if REGISTRY.get_func(node.target.name()) is None}
+    return program.run_decompositions(table) if table else program
 
 
 def _trace(module: torch.nn.Module, job: _Job) -> Any:
@@ -109,14 +130,44 @@ def _trace(module: torch.nn.Module, job: _Job) -> Any:
         return torch.jit.trace(module, _examples(job), check_trace=False)  # type: ignore[no-untyped-call]
 
 
+def _is_recurrent(module: torch.nn.Module) -> bool:
+    import torch
+
+    return any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
+
+
+def _check_traced(job: _Job) -> None:
+    """Refuse what tracing cannot give: other lengths than the traced one, and outputs of a known name."""
+    if job.several:
+        raise RecipeError(
+            f"{job.source.name}: Core ML has recurrent layers converted for one length, and several are asked for",
+            "Give one length, such as --set interface.lengths=[128].",
+        )
+    if job.interface.classifier:
+        raise RecipeError(
+            f"{job.source.name}: a model with recurrent layers cannot have Core ML's classifier interface",
+            "Leave interface.classifier out; the manifest has the names of the classes.",
+        )
+
+
 def _plan(source: Source, interface: Interface) -> _Job:
     """Lengths as given; where none is, all up to the longest that is known."""
     longest = interface.longest
+    if longest is not None and interface.lengths:
+        raise RecipeError(
+            f"interface.longest={longest} contradicts interface.lengths={list(interface.lengths)}, which fixes them",
+            "Add --set interface.lengths=[] for any length up to the longest, or leave interface.longest out.",
+        )
     if longest is None and isinstance(source.preprocess, TokenizerPreprocess):
         longest = source.preprocess.max_length
     ranged = not interface.lengths and longest is not None
     asked = msgspec.structs.replace(interface, lengths=(longest,)) if ranged else interface
     dimensions = fixed_dimensions(source, asked, "Core ML")
+    if interface.longest is not None and dimensions.free is None:
+        raise RecipeError(
+            f"{source.name} has no dynamic dimension for interface.longest",
+            "Leave it out, or name one in the module's dynamic_axes.",
+        )
     takers = sum(dimensions.free in spec.shape for spec in source.signature.inputs)
     if len(dimensions.lengths) > 1 and takers > 1 and interface.deployment_target != "iOS18":
         raise RecipeError(
@@ -142,7 +193,7 @@ def _export(module: torch.nn.Module, job: _Job) -> Any:
 
     example = _examples(job)
     if not job.several:
-        return torch.export.export(module, example).run_decompositions({})
+        return _translatable(torch.export.export(module, example).run_decompositions({}))
     # Lengths 0 and 1 are special to torch.export; what it traces for 2 and more holds for 1 too.
     shortest = 2 if job.ranged else max(2, min(job.dimensions.lengths))
     length = torch.export.Dim(str(job.dimensions.free), min=shortest, max=max(job.dimensions.lengths))
@@ -154,7 +205,7 @@ def _export(module: torch.nn.Module, job: _Job) -> Any:
         program = torch.export.export(module, example, dynamic_shapes=(shapes,))
     except Exception:
         program = torch.export.export(module, example, dynamic_shapes=shapes)
-    return program.run_decompositions({})
+    return _translatable(program.run_decompositions({}))
 
 
 def _examples(job: _Job) -> tuple[torch.Tensor, ...]:
@@ -238,6 +289,12 @@ def _readable_errors(name: str) -> Iterator[None]:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         what = lines[0] if lines else repr(error)
+        if what.startswith(_UNTRANSLATED):
+            operator = what.rpartition("kind ")[2]
+            raise ConversionError(
+                f"converting {name} to Core ML failed: coremltools does not translate torch's operator '{operator}'",
+                "Write that part of the model with other operators, or choose a target with another format.",
+            ) from error
         raise ConversionError(
             f"converting {name} to Core ML failed: {type(error).__name__}: {what[:400]}",
             "Check that the module is exportable: torch.export.export(module, inputs).",
