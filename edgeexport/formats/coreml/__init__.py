@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "least_channels": 1,
 }
 """Rules of other formats, with the value that leaves them off."""
+_FLOAT16_MAX = 65504.0
 _PRECISIONS = ("fp32", "fp16", "w8", "w4", "w8a8")
 
 
@@ -110,6 +111,11 @@ def _check_rules(settings: Settings) -> None:
     for rule, off in _ELSEWHERE.items():
         if getattr(rules, rule) != off:
             raise RecipeError(f"the format coreml has no quantization.{rule}", "Leave it out.")
+    if settings.precision != "fp32" and rules.mask_value < -_FLOAT16_MAX:
+        raise RecipeError(
+            f"float16 does not hold quantization.mask_value {rules.mask_value:g}",
+            "Give -30000 or more, or 0 for Core ML's own.",
+        )
     if rules.weight_type != "int8":
         raise RecipeError("Core ML's weights are symmetric: int8", "Leave quantization.weight_type at int8.")
     if rules.minimum_snr and rules.fallback != "w8":

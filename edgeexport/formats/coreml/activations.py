@@ -11,7 +11,7 @@ import numpy as np
 from edgeexport.conversion import Feeds
 from edgeexport.formats.coreml.library import operations, program_of, quietly, transformed
 from edgeexport.formats.coreml.observe import Observer
-from edgeexport.formats.coreml.plan import LAYERS, carry, is_real, live
+from edgeexport.formats.coreml.plan import CARRIERS, LAYERS, carry, is_real, live
 from edgeexport.ranges import Interval, Range, spanning_zero
 from edgeexport.settings import Settings
 
@@ -40,7 +40,8 @@ def quantize(
         ConversionError: an activation is not finite.
     """
     every = operations(program_of(model))
-    able = [op for op in every if op.op_type in {*LAYERS, "add", "avg_pool", "max_pool"} and is_real(op)]
+    known = [op for op in every if op.op_type in {*LAYERS, *CARRIERS}]
+    able = [op for op in known if is_real(op)]
     static = _static(able, carry(every, assigned, settings))
     observer = Observer(path, {value.name for op in static for value in live(op)})
     ranges = observer.ranges(feeds("activation ranges"))
@@ -54,7 +55,10 @@ def quantize(
     intervals = observer.intervals(seen, settings.calibration, feeds)
     with quietly():
         quantized = transformed(model, _passes(kept, intervals, settings), settings)
-    return quantized, precisions, _notes(able, kept, coarse, settings)
+    notes = _notes(able, kept, coarse, settings)
+    notes += _left_out([op.name for op in known if not is_real(op)], "compute with integers as they are")
+    notes += _left_out(unseen, "have float16 activations, for no calibration sample reaches them")
+    return quantized, precisions, notes
 
 
 def parameters(interval: Interval, dtype: str) -> tuple[np.float16, Any]:
@@ -113,11 +117,18 @@ def _notes(able: list[Any], kept: list[Any], coarse: Mapping[str, float], settin
     counts = [(key, sum(op.op_type == key for op in kept), sum(op.op_type == key for op in able)) for key in types]
     notes = ["int8 activations: " + ", ".join(f"{some} of {whole} {key}" for key, some, whole in counts)]
     if coarse:
-        worst = sorted(coarse, key=lambda name: coarse[name])
-        shown = ", ".join(f"{name} ({coarse[name]:.1f})" for name in worst[:_SHOWN])
-        more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
+        worst = [f"{name} ({coarse[name]:.1f})" for name in sorted(coarse, key=lambda name: coarse[name])]
         notes.append(
             f"{len(worst)} layers have float16 activations instead: one of theirs has outliers, below "
-            f"{settings.quantization.minimum_snr:g} dB in int8 steps: {shown}{more}"
+            f"{settings.quantization.minimum_snr:g} dB in int8 steps: {_shown(worst)}"
         )
     return notes
+
+
+def _left_out(names: list[str], why: str) -> list[str]:
+    return [f"{len(names)} operators {why}: {_shown(names)}"] if names else []
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

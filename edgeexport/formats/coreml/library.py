@@ -142,19 +142,19 @@ def _bring_inside(program: Any, largest: float) -> None:
     import numpy as np
     from coremltools.converters.mil import Builder
 
-    for block in program.functions.values():
-        for operation in list(block.operations):
-            value = operation.outputs[0].val if operation.op_type == "const" else None
-            if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind != "f" or not value.size:
-                continue
-            beyond = np.isfinite(value) & (np.abs(value) > np.finfo(np.float16).max)
-            if not beyond.any():
-                continue
-            clipped = np.where(beyond, np.clip(value, -largest, largest), value).astype(value.dtype)
-            with block:
-                inside = Builder.const(val=clipped, name=f"{operation.name}_within_fp16", before_op=operation)
-            block.replace_uses_of_var_after_op(anchor_op=operation, old_var=operation.outputs[0], new_var=inside)
-            block.remove_ops([operation])
+    for operation in operations(program):
+        value = operation.outputs[0].val if operation.op_type == "const" else None
+        if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind != "f" or not value.size:
+            continue
+        beyond = np.isfinite(value) & (np.abs(value) > np.finfo(np.float16).max)
+        if not beyond.any():
+            continue
+        block = operation.enclosing_block
+        clipped = np.where(beyond, np.clip(value, -largest, largest), value).astype(value.dtype)
+        with block:
+            inside = Builder.const(val=clipped, name=f"{operation.name}_within_fp16", before_op=operation)
+        block.replace_uses_of_var_after_op(anchor_op=operation, old_var=operation.outputs[0], new_var=inside)
+        block.remove_ops([operation])
 
 
 def save(model: Any, path: Path, described_by: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from edgeexport.settings import Override, Settings
 
 LAYERS = ("conv", "linear")
 """Operators with a weight that coremltools' passes put between integers."""
-_CARRIERS = ("add", "avg_pool", "max_pool")
+CARRIERS = ("add", "avg_pool", "max_pool")
 """Those without one."""
 _BETWEEN = (
     *("relu", "relu6", "clip", "leaky_relu", "sigmoid", "tanh", "pad", "reshape", "transpose", "expand_dims"),
@@ -44,11 +44,11 @@ def check_overrides(operations: Iterable[Any], settings: Settings) -> None:
             raise RecipeError(
                 f"{override} contradicts precision {settings.precision}, which calibrates nothing", "Choose w8a8."
             )
-        unable = [op.op_type for op in matched if op.op_type not in (*LAYERS, *_CARRIERS)]
+        unable = [op.op_type for op in matched if op.op_type not in (*LAYERS, *CARRIERS)]
         if override.precision == "w8a8" and unable:
             raise RecipeError(
                 f"{override} matches {unable[0]}, which Core ML does not compute with integers",
-                f"Name operators among {', '.join((*LAYERS, *_CARRIERS))}.",
+                f"Name operators among {', '.join((*LAYERS, *CARRIERS))}.",
             )
 
 
@@ -90,7 +90,7 @@ def carry(operations: Iterable[Any], chosen: Mapping[str, str], settings: Settin
     carried = dict(chosen)
     types = settings.quantization.carried_op_types
     for operation in operations:
-        able = operation.op_type in _CARRIERS and operation.op_type in types and operation.name not in carried
+        able = operation.op_type in CARRIERS and operation.op_type in types and operation.name not in carried
         if settings.precision == "w8a8" and able and is_real(operation):
             sources = [_source(value) for value in live(operation)]
             if len(sources) == _operands(operation) and all(carried.get(name) == "w8a8" for name in sources):
@@ -117,18 +117,10 @@ def is_real(operation: Any) -> bool:
 def _able(operation: Any, settings: Settings) -> bool:
     """Whether the rules give an operator static activations."""
     if operation.op_type not in LAYERS:
-        return operation.op_type in _CARRIERS and is_real(operation) and len(live(operation)) == _operands(operation)
+        return operation.op_type in CARRIERS and is_real(operation) and len(live(operation)) == _operands(operation)
     if is_constant(operation.inputs["x"]):
         return False
-    least = settings.quantization.least_channels
-    if operation.op_type == "conv" and operation.inputs["weight"].shape[1] * _groups(operation) < least:
-        return False
     return is_constant(operation.inputs["weight"]) or not settings.quantization.constant_weights_only
-
-
-def _groups(operation: Any) -> int:
-    groups = operation.inputs.get("groups")
-    return 1 if groups is None else int(groups.val)
 
 
 def _operands(operation: Any) -> int:

@@ -168,6 +168,72 @@ def test_outliers_are_left_out_and_named(baseline, tmp_path):
     np.testing.assert_allclose(outputs(artifact), outputs(baseline), atol=0.05)
 
 
+class Spiky(nn.Module):
+    """One value of a rare token sets the range of all others; looking ids up adds integers, for those below zero."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(600, 64)
+        self.words.weight.data[599, 0] = 400.0
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 48)
+
+    def forward(self, ids, mask):
+        hidden = torch.tanh(self.first(self.words(ids + mask)))
+        return self.second(hidden).mean(1)
+
+
+def spiky_samples(_):
+    random = np.random.default_rng(2)
+    for number in range(100):
+        ids = random.integers(0, 590, (1, 20)).astype(np.int32)
+        ids[0, 0] = 598 if number == 50 else ids[0, 0]
+        yield {"ids": ids, "mask": np.ones((1, 20), np.int32)}
+
+
+def test_a_target_leaves_outliers_and_integers_out_and_names_them(tmp_path):
+    float32 = CoremlFormat().baseline(make_source(Spiky()), Interface(), tmp_path / "float.mlpackage")
+    found = {}
+    for least in (0.0, None):
+        flags = {} if least is None else {"quantization": {"minimum_snr": least}}
+        chosen = settings("w8a8", "iphone-ios17", calibration={"method": "minmax"}, **flags)
+        found[least] = CoremlFormat().convert(float32, chosen, spiky_samples, tmp_path / f"{least}.mlpackage")
+    assert found[None].notes[0] == "int8 activations: 1 of 2 linear"
+    assert found[None].notes[1].startswith("1 layers have float16 activations instead")
+    assert [note for note in found[None].notes if "compute with integers" in note] == [
+        "2 operators compute with integers as they are: add, add_0"
+    ]
+    wanted, plain, chosen = (
+        np.concatenate([mil.load(artifact.path)(one)["output"] for one in spiky_samples("")])
+        for artifact in (float32, found[0.0], found[None])
+    )
+    assert noise_db(plain, wanted) < 15
+    assert noise_db(chosen, wanted) > 25
+
+
+def test_constants_of_inner_blocks_stay_numbers_in_float16(tmp_path):
+    import coremltools as ct
+    from coremltools.converters.mil import Builder
+
+    from edgeexport.formats.coreml import library
+
+    @Builder.program(input_specs=[Builder.TensorSpec(shape=(4,))], opset_version=ct.target.iOS17)
+    def program(x):
+        positive = Builder.greater(x=Builder.reduce_sum(x=x, axes=[0]), y=0.0)
+        low = lambda: Builder.softmax(x=Builder.add(x=x, y=np.float32([0, 0, -3e38, -3e38])), axis=0)  # noqa: E731
+        return Builder.cond(pred=positive, _true_fn=low, _false_fn=lambda: Builder.identity(x=x), name="weights")
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS17, compute_precision=ct.precision.FLOAT32)
+    library.save(model, tmp_path / "float.mlpackage")
+    half = library.half(tmp_path / "float.mlpackage", settings("fp16", "iphone-ios17"), lambda _: False)
+    library.save(half, tmp_path / "half.mlpackage", tmp_path / "float.mlpackage")
+    values = [op.outputs[0].val for op in library.operations(library.program_of(half)) if op.op_type == "const"]
+    inside = [value for value in values if getattr(value, "dtype", None) == np.float16]
+    assert min(float(value.min()) for value in inside) == -30000
+    found = mil.load(tmp_path / "half.mlpackage", "device")({"x": np.float32([1, 1, 5, 5])})["weights"]
+    np.testing.assert_allclose(found, [0.5, 0.5, 0, 0], atol=1e-3)
+
+
 CONVERT = """
 import sys
 from pathlib import Path
@@ -200,6 +266,7 @@ def test_reading_and_converting_write_nothing_into_a_package(baseline, convert):
     [
         ("w8a8-dynamic", "iphone-ios17", {}, "does not execute"),
         ("w8", "iphone-ios17", {"quantization": {"block_size": 32}}, "iOS 18"),
+        ("fp16", "iphone-ios17", {"quantization": {"mask_value": -1e30}}, "mask_value"),
         ("w8", "iphone-ios17", {"quantization": {"smoothing": 0.5}}, "quantization.smoothing"),
         ("w8a8", "iphone-ios17", {"interface": {"deployment_target": "iOS16"}}, "iOS 17"),
         ("w8a8", "iphone-ios17", {"quantization": {"palette_bits": 4}}, "palette"),
