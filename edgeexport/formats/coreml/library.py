@@ -23,6 +23,9 @@ _ROOT = Path("Data") / "com.apple.CoreML"
 _KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
 _LARGEST = 30000.0
 """For masks in float16: a softmax makes it exactly 0, and a score added to it does not overflow."""
+_FLOAT16_MAX = 65504.0
+_LEAST_MASK = 1e8
+"""Positive factors from here on are taken for a mask's, as all negative ones are."""
 
 
 def coremltools() -> Any:
@@ -96,7 +99,8 @@ def half(path: Path, settings: Settings, keeps: Callable[[Any], bool]) -> Any:
     """The float32 package at ``path`` as a model that computes in float16; inputs and outputs stay as they are.
 
     Finite constants beyond float16's range are brought inside before: a float32 dtype's minimum, as attention masks
-    have it, would become minus infinity, and zero times that is NaN.
+    have it, would become minus infinity, and zero times that is NaN. A multiplication by a smaller one, such as an
+    output's unit, stays float32: the factor is meant.
 
     Args:
         path: as :func:`save` wrote it.
@@ -106,7 +110,9 @@ def half(path: Path, settings: Settings, keeps: Callable[[Any], bool]) -> Any:
     ct = coremltools()
     program = open_program(path)
     _bring_inside(program, -settings.quantization.mask_value or _LARGEST)
-    return _convert(program, settings, ct.transform.FP16ComputePrecision(op_selector=lambda op: not keeps(op)))
+    return _convert(
+        program, settings, ct.transform.FP16ComputePrecision(op_selector=lambda op: not (keeps(op) or _scales(op)))
+    )
 
 
 def transformed(model: Any, passes: Iterable[Any], settings: Settings) -> Any:
@@ -146,8 +152,8 @@ def _bring_inside(program: Any, largest: float) -> None:
         value = operation.outputs[0].val if operation.op_type == "const" else None
         if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind != "f" or not value.size:
             continue
-        beyond = np.isfinite(value) & (np.abs(value) > np.finfo(np.float16).max)
-        if not beyond.any():
+        beyond = np.isfinite(value) & (np.abs(value) > _FLOAT16_MAX)
+        if not beyond.any() or all(map(_scales, operation.outputs[0].child_ops)):
             continue
         block = operation.enclosing_block
         clipped = np.where(beyond, np.clip(value, -largest, largest), value).astype(value.dtype)
@@ -155,6 +161,16 @@ def _bring_inside(program: Any, largest: float) -> None:
             inside = Builder.const(val=clipped, name=f"{operation.name}_within_fp16", before_op=operation)
         block.replace_uses_of_var_after_op(anchor_op=operation, old_var=operation.outputs[0], new_var=inside)
         block.remove_ops([operation])
+
+
+def _scales(operation: Any) -> bool:
+    """Whether an operation multiplies by a constant that float16 does not hold, and that is no mask's."""
+    import numpy as np
+
+    if operation.op_type != "mul":
+        return False
+    factors = [np.asarray(value.val) for value in (operation.x, operation.y) if value.val is not None]
+    return any(value.size and _FLOAT16_MAX < value.max() < _LEAST_MASK and value.min() >= 0 for value in factors)
 
 
 def save(model: Any, path: Path, described_by: Path | None = None) -> None:

@@ -234,6 +234,33 @@ def test_constants_of_inner_blocks_stay_numbers_in_float16(tmp_path):
     np.testing.assert_allclose(found, [0.5, 0.5, 0, 0], atol=1e-3)
 
 
+class Price(nn.Module):
+    """Gives what float16 does not hold, in a unit that it does not hold either."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(32, 32)
+        self.example_inputs = {"x": torch.zeros(1, 32)}
+
+    def forward(self, x):
+        return self.layer(x) * 100_000.0
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8", "w8a8"])
+def test_a_unit_beyond_float16_is_kept(tmp_path, precision):
+    given = [{"x": row[None]} for row in np.random.default_rng(0).normal(size=(100, 32)).astype(np.float32)]
+    source = TorchSource(Price(), "price", "digest")
+    float32 = CoremlFormat().baseline(source, Interface(), tmp_path / "float.mlpackage")
+    chosen = settings(precision, "iphone-ios17")
+    artifact = CoremlFormat().convert(float32, chosen, lambda _: iter(given), tmp_path / "a.mlpackage")
+    model = mil.load(artifact.path, "device")
+    found, wanted = (np.concatenate([run(one)["output"] for one in given]) for run in (model, source.reference))
+    assert np.abs(wanted).max() > 1e5
+    assert noise_db(found, wanted) > (30 if precision == "w8a8" else 40)
+    assert model.findings == []
+
+
 CONVERT = """
 import sys
 from pathlib import Path
