@@ -52,10 +52,11 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 over the settings that decide the artifact's bytes: limits and timing do not.
 
-        What is said of the model reaches the artifact through its preprocessing, which callers hash themselves.
+        What is said of the model reaches the artifact through its preprocessing, which callers hash themselves, and
+        what is done to it before conversion through the source's fingerprint.
         """
         values = msgspec.to_builtins(self.settings)
-        for key in ("limits", "timing", "golden_samples", "model"):
+        for key in ("limits", "timing", "golden_samples", "model", "compress"):
             del values[key]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edgeexport.stages import Stage
+
 Precision = Literal["fp32", "fp16", "w8", "w4", "w8a8-dynamic", "w8a8", "w8a16"]
 """Bits of weights (``w``) and activations (``a``), in the field's names. ``w8`` and ``w4`` quantize weights only;
 ``w8a8-dynamic`` finds activation ranges while running; ``w8a8`` and ``w8a16`` find them beforehand, on calibration
@@ -197,6 +199,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that decides what an export produces and what it is held to."""
 
     precision: Precision
+    compress: tuple[Stage, ...] = ()
     interface: Interface = Interface()
     quantization: Quantization
     calibration: Calibration

@@ -83,6 +83,56 @@ class Source(abc.ABC):
         """
         raise ModelError(f"{self.name} cannot be had as a torch module")
 
+    def editable(self) -> Editable:
+        """A copy of the model for compression to change.
+
+        Raises:
+            ModelError: this kind of source cannot be changed and written again.
+        """
+        raise ModelError(
+            f"{self.name} cannot be trained or changed: its graph is fixed",
+            "Start from the Transformers folder or the package.module:factory that it was made from.",
+        )
+
+
+class Editable(abc.ABC):
+    """A float32 copy of a source's model, to be changed and written to a folder that opens as a source again.
+
+    Attributes:
+        name: the source's.
+        model: the torch module, on the CPU, in evaluation mode, its parameters taking gradients. For a Transformers
+            folder the ``PreTrainedModel`` itself, with its ``config``.
+        inputs: names of what :meth:`run` takes.
+        outputs: names of what it gives.
+    """
+
+    name: str
+    model: torch.nn.Module
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @abc.abstractmethod
+    def run(self, inputs: Mapping[str, torch.Tensor], **more: bool) -> dict[str, torch.Tensor]:
+        """The outputs by name for a batch of inputs by name, on the model's device and in its mode.
+
+        Args:
+            inputs: tensors whose first axis is the batch.
+            more: ``output_hidden_states`` and ``output_attentions`` of Transformers models, whose tuples are then
+                there under ``hidden_states`` and ``attentions``.
+        """
+
+    @abc.abstractmethod
+    def replaced(self, model: torch.nn.Module) -> Editable:
+        """The same with another model in place of this one, such as a smaller one of the same architecture."""
+
+    @abc.abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights as safetensors, and everything else that the source had, to the empty ``folder``.
+
+        Raises:
+            ModelError: the model's values are not finite.
+        """
+
 
 @dataclass
 class TorchReference:

@@ -1,4 +1,4 @@
-"""Torch models: ``package.module:factory`` for a module, and exported programs (``.pt2``)."""
+"""Torch models: ``package.module:factory`` for a module, a folder with trained weights for one, and ``.pt2``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -21,7 +22,8 @@ from edgeexport.artifact import file_digest
 from edgeexport.errors import ConversionError, ModelError
 from edgeexport.preprocess import ArraysPreprocess, Preprocess
 from edgeexport.signature import Signature, TensorSpec
-from edgeexport.source import Source, SourceOptions, Task, TorchReference, float32_bytes
+from edgeexport.source import Editable, Source, SourceOptions, Task, TorchReference, float32_bytes
+from edgeexport.sources._editing import FACTORY, STATE, EditableTorch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +35,13 @@ _OPSET = 18
 
 
 def accepts(model: str) -> bool:
-    """``package.module:factory``, or a file torch writes."""
-    return _FACTORY.fullmatch(model) is not None or Path(model).suffix in {".pt2", *_PICKLES}
+    """``package.module:factory``, a folder that names one, or a file torch writes."""
+    written = Path(model).suffix in {".pt2", *_PICKLES} or (Path(model) / FACTORY).is_file()
+    return written or _FACTORY.fullmatch(model) is not None
 
 
 def open_source(model: str, _options: SourceOptions) -> TorchSource:
-    """Import a factory and call it, or load an exported program.
+    """Import a factory and call it, give its module the weights of a folder, or load an exported program.
 
     A factory takes no arguments and returns a ``torch.nn.Module`` with the attributes
     ``example_inputs`` (a dict of tensors by name, first axis the batch, as keywords of ``forward``) and, where wanted,
@@ -57,14 +60,18 @@ def open_source(model: str, _options: SourceOptions) -> TorchSource:
         )
     if path.suffix == ".pt2":
         return TorchSource(_load_program(path), path.stem, file_digest(path))
-    return TorchSource(*_call_factory(model))
+    if path.is_dir():
+        return _open_folder(path)
+    module, name, digest = _call_factory(model)
+    return TorchSource(module, name, digest, factory=model)
 
 
 class TorchSource(Source):
-    """A torch module with example inputs."""
+    """A torch module with example inputs, and the factory that makes it again, where there is one."""
 
-    def __init__(self, module: Any, name: str, code_digest: str) -> None:
+    def __init__(self, module: Any, name: str, code_digest: str, factory: str | None = None) -> None:
         self.name = name
+        self._factory = factory
         self._module = module.eval()
         self._code_digest = code_digest
         self._example: dict[str, torch.Tensor] = dict(module.example_inputs)
@@ -115,6 +122,15 @@ class TorchSource(Source):
         """See :class:`Source`."""
         module: torch.nn.Module = self._module
         return module
+
+    def editable(self) -> Editable:
+        """See :class:`Source`."""
+        import copy
+
+        if self._factory is None:
+            return super().editable()
+        model = copy.deepcopy(self._module).requires_grad_(True)
+        return EditableTorch(self.name, model, tuple(self._example), self._output_names, self._factory)
 
     def write_onnx(self, path: Path) -> None:
         """Export by ``torch.onnx.export(dynamo=True)``, with the dynamic axes that the module names."""
@@ -191,6 +207,28 @@ class TorchSource(Source):
 
     def _dynamic_shape(self, key: str) -> dict[int, str]:
         return dict(self._axes.get(key, {}))
+
+
+def _open_folder(folder: Path) -> TorchSource:
+    """What :class:`EditableTorch` wrote."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        factory = str(json.loads((folder / FACTORY).read_text())["factory"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder / FACTORY} names no factory", 'It holds {"factory": "package.module:name"}.'
+        ) from error
+    module, _, digest = _call_factory(factory)
+    try:
+        load_model(module, str(folder / STATE))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"the weights in {folder} do not fit what {factory} makes: {str(error).splitlines()[0]}",
+            "Use the factory as it was when they were trained.",
+        ) from error
+    return TorchSource(module, folder.absolute().name, digest, factory)
 
 
 def _load_program(path: Path) -> Any:

@@ -16,7 +16,8 @@ from edgeexport.errors import ConversionError, ModelError
 from edgeexport.preprocess import ArraysPreprocess, ImagePreprocess, Preprocess, tokenizer_from_folder
 from edgeexport.quiet import native_output
 from edgeexport.signature import Signature, TensorSpec
-from edgeexport.source import Source, SourceOptions, Task, TorchReference, float32_bytes
+from edgeexport.source import Editable, Source, SourceOptions, Task, TorchReference, float32_bytes
+from edgeexport.sources._pooling import pool_in_forward, read_pooling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +94,7 @@ class TransformersSource(Source):
         self._kind = _kind_of(self._config, folder)
         self._check_weights()
         self._check_code()
-        self._pooling = _read_pooling(folder)
+        self._pooling = read_pooling(folder)
         self.name = folder.absolute().name
         self.task = "embedding" if self._pooling else self._kind.task
         self.labels = self._read_labels()
@@ -171,8 +172,25 @@ class TransformersSource(Source):
         config = self._export_config
         return TorchReference(self.module(), tuple(config.inputs), tuple(config.outputs))
 
+    def editable(self) -> Editable:
+        """See :class:`Source`. Loaded anew: a copy would share what was bound to the first."""
+        from edgeexport.sources._editing import EditableTransformers
+
+        config, pooling = self._export_config, self._pooling
+        return EditableTransformers(
+            name=self.name,
+            model=self._load().requires_grad_(True),
+            inputs=tuple(config.inputs),
+            outputs=tuple(config.outputs),
+            folder=self._folder,
+            prepare=None if pooling is None else lambda model: pool_in_forward(model, pooling),
+        )
+
     @cached_property
     def _model(self) -> Any:
+        return self._load()
+
+    def _load(self) -> Any:
         import torch
         import transformers
 
@@ -200,7 +218,7 @@ class TransformersSource(Source):
         model.eval()
         model.requires_grad_(False)
         if self._pooling is not None:
-            _pool_in_forward(model, self._pooling)
+            pool_in_forward(model, self._pooling)
         return model
 
     @cached_property
@@ -321,60 +339,6 @@ def _unsafe(folder: Path) -> ModelError:
         f"{folder}: the weights are a pickle that would run code when loaded; it was not loaded",
         "Load it where you trust it and save it again with model.save_pretrained(FOLDER), as safetensors.",
     )
-
-
-def _read_pooling(folder: Path) -> dict[str, Any] | None:
-    """Sentence-transformers' pooling, or None where the folder has none.
-
-    Raises:
-        ModelError: a module or pooling mode that is not implemented; nothing is left out silently.
-    """
-    path = folder / "modules.json"
-    if not path.is_file():
-        return None
-    pooling: dict[str, Any] = {"normalize": False}
-    for module in json.loads(path.read_text()):
-        kind = module["type"].rpartition(".")[2]
-        if kind == "Pooling":
-            config = json.loads((folder / module["path"] / "config.json").read_text())
-            modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
-            pooling["mode"] = modes[0] if len(modes) == 1 else ", ".join(modes)
-        elif kind == "Normalize":
-            pooling["normalize"] = True
-        elif kind != "Transformer":
-            raise ModelError(f"{folder}: the sentence-transformers module '{kind}' is not supported")
-    if pooling.get("mode") not in {"pooling_mode_mean_tokens", "pooling_mode_cls_token"}:
-        raise ModelError(
-            f"{folder}: pooling {pooling.get('mode')!r} is not supported",
-            "Supported: mean of tokens, or the first (CLS) token.",
-        )
-    return pooling
-
-
-def _pool_in_forward(model: Any, pooling: Mapping[str, Any]) -> None:
-    """Make the model's forward give one vector a sentence, as sentence-transformers' modules would."""
-    import inspect
-
-    import torch
-
-    encode = model.forward
-    signature = inspect.signature(encode)
-
-    def forward(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
-        hidden = encode(*arguments, **named)["last_hidden_state"]
-        if pooling["mode"] == "pooling_mode_cls_token":
-            vector = hidden[:, 0]
-        else:
-            given = signature.bind(*arguments, **named).arguments
-            mask = given["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-            vector = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-        if pooling["normalize"]:
-            vector = torch.nn.functional.normalize(vector, p=2.0, dim=1)
-        return {"sentence_embedding": vector}
-
-    # The exporter matches inputs by the signature. functools.wraps would lose the first: encode is a bound method.
-    forward.__signature__ = signature  # type: ignore[attr-defined]
-    model.forward = forward
 
 
 def _spec(name: str, array: np.ndarray, axes: Mapping[int, str]) -> TensorSpec:
