@@ -107,6 +107,13 @@ class Cache:
         self._prune()
         return path
 
+    def unfinished(self, kind: str, key: Mapping[str, Any]) -> Path:
+        """A folder for what an interrupted run can go on from, by the key of the entry that it makes; made by whoever
+        writes there, and removed by who has finished."""
+        path = self._path(f"unfinished-{kind}", key)
+        self._used.add(path)
+        return path
+
     def _path(self, kind: str, key: Mapping[str, Any]) -> Path:
         complete = {**key, "versions": tool_versions(), "code": code_digest()}
         return self._root / kind / digest_values(complete)

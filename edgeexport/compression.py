@@ -12,6 +12,9 @@ from edgeexport.samples import Samples
 from edgeexport.settings import Settings
 from edgeexport.source import Source
 
+RECORD = "compression.json"
+"""In a folder that a stage wrote: what was done. It is no part of the model."""
+
 Stage_contra = TypeVar("Stage_contra", contravariant=True)
 
 
@@ -53,7 +56,7 @@ class Method(Protocol[Stage_contra]):
             folder: where.
 
         Returns:
-            What happened, as plain values for the report.
+            What happened, as plain values for the report; ``summary`` says it in a sentence.
 
         Raises:
             RecipeError: the stage contradicts the model.

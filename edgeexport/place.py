@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,11 @@ from edgeexport.errors import OutputError
 _OLD = "-old"
 
 
-def check_place(path: Path) -> None:
+Foreign = Callable[[Path], str | None]
+"""Names the first file of a folder that edgeexport did not write; None where there is none."""
+
+
+def check_place(path: Path, foreign: Foreign = foreign_file) -> None:
     """Refuse a place that holds something edgeexport did not write.
 
     Raises:
@@ -23,17 +27,16 @@ def check_place(path: Path) -> None:
         return
     if not path.is_dir():
         raise OutputError(f"the output {path} is a file", "Name a folder with --output.")
-    foreign = foreign_file(path)
-    if foreign is not None:
+    found = foreign(path)
+    if found is not None:
         raise OutputError(
-            f"the output folder {path} exists and holds what edgeexport did not write ({foreign}); "
-            "it was left as it is",
+            f"the output folder {path} exists and holds what edgeexport did not write ({found}); it was left as it is",
             "Name another with --output, or move it away.",
         )
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, foreign: Foreign = foreign_file) -> Iterator[Path]:
     """Give a temporary folder beside ``path``, and rename it there when the block ends well.
 
     A bundle that was there is replaced in the same step. A block that fails, or a killed process, leaves ``path`` as
@@ -44,7 +47,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         MissingRequirement: the disk is full.
     """
     with readable_disk_errors(path):
-        check_place(path)
+        check_place(path, foreign)
         path = path.resolve()
         prefix = f".{path.name}.partial-"
         _restore(path, prefix)

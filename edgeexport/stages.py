@@ -7,12 +7,13 @@
     [[compress]]
     method = "vocabulary"
 
-Each table is one of the structures here; a method's module in :mod:`edgeexport.compress` has its name.
+Each table is one of the structures here; a method's module in :mod:`edgeexport.compress` has its name. What a stage
+makes depends on the target's integer scheme where ``for_target`` says so.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -76,6 +77,8 @@ class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         training: see :class:`Training`.
     """
 
+    for_target: ClassVar[bool] = False
+
     student: str | None = None
     layers: Count | tuple[Annotated[int, msgspec.Meta(ge=0)], ...] | None = None
     width: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
@@ -98,6 +101,8 @@ class Vocabulary(
         keep: texts' tokens to keep whatever their count, such as words that an app is sure to meet.
     """
 
+    for_target: ClassVar[bool] = False
+
     minimum_count: Count = 1
     keep: tuple[str, ...] = ()
 
@@ -111,6 +116,8 @@ class Equalize(
         alpha: how much of an activation's spread moves into the next weight (SmoothQuant, arXiv:2211.10438).
         cross_layer: also equalize pairs of weights (arXiv:1906.04721), which needs no samples.
     """
+
+    for_target: ClassVar[bool] = False
 
     alpha: Fraction = 0.5
     cross_layer: bool = True
@@ -128,6 +135,8 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
         training: see :class:`Training`.
     """
 
+    for_target: ClassVar[bool] = True
+
     teacher: str | None = None
     temperature: Positive = 2.0
     alpha: Fraction = 0.5
@@ -135,9 +144,15 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     training: Training = Training(epochs=1, learning_rate=2e-5)
 
 
+def _tag(kind: type[msgspec.Struct]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
 Stage = Distill | Vocabulary | Equalize | Qat
+STAGES: dict[str, type[Stage]] = {_tag(kind): kind for kind in (Distill, Vocabulary, Equalize, Qat)}
+"""By the name of the method."""
 
 
 def name_of(stage: Stage) -> str:
     """The method's name, which is its module's."""
-    return str(type(stage).__struct_config__.tag)
+    return _tag(type(stage))

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError
+from edgeexport.pipeline.compressing import Record, StageRequest, run_stage
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
@@ -15,7 +16,17 @@ from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import Samples
 
-__all__ = ["Request", "measure_size", "open_device", "open_format", "open_source", "run_export", "run_verify"]
+__all__ = [
+    "Request",
+    "StageRequest",
+    "compress",
+    "measure_size",
+    "open_device",
+    "open_format",
+    "open_source",
+    "run_export",
+    "run_verify",
+]
 
 
 def run_export(
@@ -87,6 +98,12 @@ def run_verify(
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
     return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle))
+
+
+def compress(request: StageRequest, progress: Progress, *, use_cache: bool = True) -> Record | None:
+    """Run one stage by itself: distillation, for one; see :func:`edgeexport.pipeline.compressing.run_stage`."""
+    with opened_cache(keep=use_cache) as cache:
+        return run_stage(request, cache, progress)
 
 
 def _cached_float32(bundle: Bundle) -> Path | None:

@@ -292,7 +292,7 @@ class Export:
         """
         if self.evaluation is None or self.source.task != "classification" or not isinstance(classes, int):
             return
-        from edgeexport.verify.accuracy import class_index
+        from edgeexport.labels import class_index
 
         names = {name: number for number, name in enumerate(self.source.labels or ())}
         for sample in self.evaluation:

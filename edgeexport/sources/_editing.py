@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeexport.compression import RECORD
 from edgeexport.errors import ModelError
 from edgeexport.source import Editable
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 _CARRIED = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "*/config.json")
 """Files of a model folder that go along: tokenizer, image processor, pooling, code."""
-_WEIGHTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LEFT = ("model.safetensors.index.json", "pytorch_model.bin.index.json", RECORD)
+"""But not these: they are of the weights as they were."""
 
 FACTORY = "factory.json"
 """Names the factory that makes the module which a folder's ``model.safetensors`` belongs to."""
@@ -57,7 +59,7 @@ class EditableTransformers(Editable):
         """See :class:`~edgeexport.source.Editable`."""
         _check_finite(self.model, self.name)
         for path in {path for pattern in _CARRIED for path in self.folder.glob(pattern) if path.is_file()}:
-            if path.name not in _WEIGHTS:
+            if path.name not in _LEFT:
                 place = folder / path.relative_to(self.folder)
                 place.parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, place)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeexport.artifact import file_digest
+from edgeexport.compression import RECORD
 from edgeexport.errors import ConversionError, ModelError
 from edgeexport.preprocess import ArraysPreprocess, ImagePreprocess, Preprocess, tokenizer_from_folder
 from edgeexport.quiet import native_output
@@ -103,7 +104,7 @@ class TransformersSource(Source):
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of every file that decides the model or its preprocessing."""
         digest = hashlib.sha256()
-        paths = {path for pattern in _FILES for path in self._folder.glob(pattern)}
+        paths = {path for pattern in _FILES for path in self._folder.glob(pattern) if path.name != RECORD}
         if self._pooling is not None:
             paths.update(self._folder.glob("*/config.json"))
         for path in sorted(paths):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from edgeexport.errors import SamplesError
+from edgeexport.labels import class_index
 from edgeexport.samples import Sample
-from edgeexport.verify.accuracy import METERS, class_index
+from edgeexport.verify.accuracy import METERS
 
 
 def scores(*values):
