@@ -35,6 +35,7 @@ def export(
     target: Place,
     calibration: Place | None = None,
     evaluation: Place | None = None,
+    train: Place | None = None,
     label_pattern: str | None = None,
     precision: str | None = None,
     recipe: Place | None = None,
@@ -54,6 +55,7 @@ def export(
         target: a shipped target's name, or the path of a profile.
         calibration: samples that set the integer ranges; see :mod:`edgeexport.samples`.
         evaluation: labelled samples to verify on.
+        train: what the recipe's stages before conversion learn from.
         label_pattern: for flat folders of files, a regular expression with a group ``label``.
         precision: see :data:`edgeexport.settings.Precision`; default: the target's own.
         recipe: a settings file; wins over the target.
@@ -86,6 +88,7 @@ def export(
         target=str(target),
         calibration=None if calibration is None else Path(calibration),
         evaluation=None if evaluation is None else Path(evaluation),
+        train=None if train is None else Path(train),
         label_pattern=label_pattern,
         recipe=None if recipe is None else Path(recipe),
         flags=flags,

@@ -85,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         preprocess: see :mod:`edgeexport.preprocess`.
         labels: class names by index, or None.
         versions: the tools that made the artifact.
-        source: name, fingerprint and float32 parameter bytes of the source.
+        source: name, fingerprint and float32 parameter bytes of the source, and the stages that made it what it is.
         notes: what the converter decided by rule.
         files: SHA-256 of every file but the manifest and the reports, by path.
     """

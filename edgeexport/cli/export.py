@@ -65,6 +65,12 @@ def export(
     evaluation: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Labelled samples to verify on, in the same forms.")
     ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Samples that the recipe's [[compress]] stages learn from, in the same forms."
+        ),
+    ] = None,
     label_pattern: LabelPattern = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings as TOML; they win over the target's.")
@@ -115,6 +121,7 @@ def export(
             target=name,
             calibration=calibration,
             evaluation=evaluation,
+            train=train,
             label_pattern=label_pattern,
             recipe=recipe,
             flags=flags,

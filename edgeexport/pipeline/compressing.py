@@ -64,8 +64,12 @@ class Record:
         """For a report."""
         return f"{self.method}: {self.facts['summary']}"
 
+    def reproducible(self) -> dict[str, Any]:
+        """As plain values that are the same each time: for a manifest."""
+        return {"method": self.method, "settings": self.settings, "summary": self.facts["summary"]}
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a manifest."""
+        """As plain values, with times."""
         return {"method": self.method, "settings": self.settings, "facts": self.facts}
 
 

@@ -28,6 +28,7 @@ from edgeexport.conversion import Feeds
 from edgeexport.disk import readable_disk_errors
 from edgeexport.errors import SamplesError
 from edgeexport.interface import fitted, for_source, quantize
+from edgeexport.pipeline.compressing import Compression, Record, Sets
 from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
 from edgeexport.pipeline.packaging import check_memory, pack_extras
@@ -56,6 +57,7 @@ class Request:
         model: see :func:`open_source`.
         target: a shipped target's name, or a path.
         calibration, evaluation: see :mod:`edgeexport.samples`.
+        train: what the recipe's stages before conversion learn from.
         label_pattern: how file names of a folder hold labels.
         recipe: a recipe file.
         flags: settings of the command line, nested.
@@ -68,6 +70,7 @@ class Request:
     target: str
     calibration: Path | None = None
     evaluation: Path | None = None
+    train: Path | None = None
     label_pattern: str | None = None
     recipe: Path | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
@@ -102,16 +105,19 @@ class Export:
         add_facts(self.source, self.recipe.settings.model)
         self.calibration = _open(request.calibration, request.label_pattern)
         self.evaluation = _open(request.evaluation, request.label_pattern)
+        self.train = _open(request.train, request.label_pattern)
         self._check_sets()
         precision = self.recipe.settings.precision
         default = Path(f"{self.source.name}-{self.target.name}-{precision}")
         self.output = request.output or default
         check_place(self.output)
         self._calibrated = False
+        self._stages: list[Record] = []
 
     def pack(self) -> Bundle:
-        """Convert and write the bundle, without a report."""
+        """Run the recipe's stages, convert and write the bundle, without a report."""
         with readable_disk_errors(self.output):
+            self._compress()
             artifact = self.artifact
             self._check_labels(artifact.signature.outputs[0].shape[-1])
             check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
@@ -125,8 +131,21 @@ class Export:
                 reference = self._copy_reference(folder)
                 notes = pack_extras(self.target.packaging, folder, artifact, self.source.name, self.progress)
                 golden = Golden(samples=count, origin=origin)
-                bundle = write_manifest(folder, self._manifest(golden, reference, (*artifact.notes, *notes)))
+                stages = (record.note for record in self._stages)
+                bundle = write_manifest(folder, self._manifest(golden, reference, (*stages, *artifact.notes, *notes)))
             return Bundle(self.output, bundle.manifest)
+
+    def _compress(self) -> None:
+        """Make the better source that the recipe asks for."""
+        settings = self.recipe.settings
+        sets = Sets(train=self.train, calibration=self.calibration, evaluation=self.evaluation)
+        stages = Compression(
+            self.cache, self.progress, sets, self.request.options, settings=settings, format=self.target.format
+        )
+        self.source = stages.run(self.source, settings.compress)
+        self._stages = stages.records
+        if self._stages:
+            add_facts(self.source, settings.model)
 
     @cached_property
     def preprocess(self) -> Any:
@@ -260,7 +279,7 @@ class Export:
         return start
 
     def _check_sets(self) -> None:
-        for samples in (self.calibration, self.evaluation):
+        for samples in (self.calibration, self.evaluation, self.train):
             if samples is not None and samples.kind != self.source.preprocess.accepts:
                 raise SamplesError(
                     f"{self.source.name} takes {self.source.preprocess.accepts}; {samples.path} is {samples.what}",
@@ -368,6 +387,7 @@ class Export:
                 "name": self.source.name,
                 "fingerprint": self.fingerprint,
                 "float32_bytes": self.float32_bytes,
+                **({"stages": [record.reproducible() for record in self._stages]} if self._stages else {}),
             },
             notes=notes,
         )
