@@ -77,14 +77,17 @@ class Encoded:
         columns = {name: replace(column, flat=column.flat.to(device)) for name, column in self.columns.items()}
         return replace(self, columns=columns, places=self.places.to(device))
 
-    def batch(self, chosen: np.ndarray, device: torch.device) -> Batch:
+    def batch(self, chosen: np.ndarray, device: torch.device, multiple: int = 1) -> Batch:
         """The chosen samples by input name, padded to the longest, with ``label`` and their ``sample`` numbers.
+
+        Lengths are a ``multiple`` of something, where the longest sample of all leaves room for it.
 
         The host never waits for the device: lengths are known here.
         """
         numbers = torch.from_numpy(chosen).to(self.places.device, non_blocking=True)
         lengths, starts = self.places[:, numbers]
-        steps = torch.arange(int(self.lengths[chosen].max()), device=numbers.device)
+        longest = -(-int(self.lengths[chosen].max()) // multiple) * multiple
+        steps = torch.arange(min(longest, int(self.lengths.max())), device=numbers.device)
         within = steps < lengths[:, None]
         found: Batch = {}
         for name, column in self.columns.items():

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from edgeexport.compress._encoded import Batch, Encoded, order
+from edgeexport.compress._passes import Passes, passes
 from edgeexport.errors import ConversionError, MissingRequirement
 from edgeexport.progress import Progress
 from edgeexport.stages import Training
@@ -144,10 +145,13 @@ class Trainer:
     def _fit(self, learner: torch.nn.Module, data: Encoded, parts: Split) -> History:
         training = self.training
         learner.to(self.device)
-        optimizer = torch.optim.AdamW(_groups(learner, training), lr=training.learning_rate)
+        fused = self.device.type == "cuda"
+        optimizer = torch.optim.AdamW(_groups(learner, training), lr=training.learning_rate, fused=fused)
         prepared, optimizer = self.accelerator.prepare(learner, optimizer)
         per_epoch = math.ceil(len(parts.training) / training.batch)
-        run = _Run(learner, prepared, optimizer, History(), per_epoch * training.epochs)
+        total = torch.zeros((), device=self.device)
+        work = passes(self.accelerator, prepared, data, total, self.progress)
+        run = _Run(learner, prepared, optimizer, work, total, History(), per_epoch * training.epochs)
         start = self._resume(run)
         for epoch in range(start.epoch, training.epochs):
             if self._stopped(run.history):
@@ -170,6 +174,7 @@ class Trainer:
                 stage.at(number + 1)
         self._check(run)
         run.history.seconds += time.perf_counter() - began
+        run.history.waiting, run.passes.waited = run.history.waiting + run.passes.waited, 0.0
         sums = self.accelerator.reduce(torch.stack([run.total, torch.full_like(run.total, run.seen)]), "sum")
         done = Epoch(epoch + 1, float(sums[0] / sums[1]))
         self._score(run.learner, data, parts.held_out, done)
@@ -196,19 +201,14 @@ class Trainer:
         for number, piece in enumerate(pieces):
             last = number == len(pieces) - 1
             with nullcontext() if last else self.accelerator.no_sync(run.prepared):
-                waited = time.perf_counter()
-                batch = data.batch(piece, self.device)
-                run.history.waiting += time.perf_counter() - waited
-                losses = run.prepared(batch)
                 # Processes' gradients are averaged, so each takes its share of the whole batch times their number.
-                self.accelerator.backward(losses.sum() * (processes / len(chosen)))
-                run.total += losses.detach().sum()
+                run.passes.add(piece, processes / len(chosen))
             run.seen += len(piece)
             run.history.tokens += int(data.lengths[piece].sum())
         if self.training.clip:
             self.accelerator.clip_grad_norm_(run.prepared.parameters(), self.training.clip)
         run.optimizer.step()
-        run.optimizer.zero_grad(set_to_none=True)
+        run.passes.clear()
         run.history.steps += 1
         run.history.samples += len(mine)
 
@@ -307,22 +307,20 @@ class _Run:
 
     Attributes:
         learner: the bare module; ``prepared`` is the same as Accelerate wraps it.
+        total, seen: sum of losses and samples of this epoch.
         steps: planned in all.
         kept: weights of the best epoch so far.
-        total, seen: sum of losses and samples of this epoch.
     """
 
     learner: torch.nn.Module
     prepared: torch.nn.Module
     optimizer: Any
+    passes: Passes
+    total: torch.Tensor
     history: History
     steps: int
     kept: dict[str, torch.Tensor] | None = None
     seen: int = 0
-
-    def __post_init__(self) -> None:
-        device = next(self.learner.parameters()).device
-        self.total = torch.zeros((), device=device)
 
 
 @dataclass(frozen=True)
