@@ -16,7 +16,7 @@ _SANE_LENGTH = 1_000_000
 
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 
-_OFFSET_POSITIONS = frozenset(
+OFFSET_POSITIONS = frozenset(
     {
         *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta"),
         *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
@@ -24,7 +24,7 @@ _OFFSET_POSITIONS = frozenset(
 )
 """Model types that count positions from ``pad_token_id + 1``: so many rows of their table are never used."""
 
-_NO_TOKEN_TYPES = _OFFSET_POSITIONS | frozenset(
+_NO_TOKEN_TYPES = OFFSET_POSITIONS | frozenset(
     {
         *("bart", "bloom", "distilbert", "gpt2", "gpt_neo", "gpt_neox", "gptj", "led", "llama", "mbart"),
         *("mistral", "modernbert", "mt5", "opt", "phi", "qwen2", "qwen3", "t5", "umt5"),
@@ -112,7 +112,7 @@ def _max_length(folder: Path, model: Mapping[str, Any], config: Mapping[str, Any
     if isinstance(stated, int | float) and 0 < stated < _SANE_LENGTH:
         limits.append(int(stated))
     positions = next((model[key] for key in _LENGTH_KEYS if isinstance(model.get(key), int)), 0)
-    if model.get("model_type") in _OFFSET_POSITIONS:
+    if model.get("model_type") in OFFSET_POSITIONS:
         padding = model.get("pad_token_id")
         positions -= (1 if padding is None else padding) + 1
     if positions > 0:
