@@ -8,7 +8,7 @@ arXiv:2010.05609.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from edgeexport.compress._tokens_seen import Texts, Unlike, compare, count, of_t
 from edgeexport.compression import Materials
 from edgeexport.errors import ModelError, RecipeError, SamplesError
 from edgeexport.preprocess import TokenizerPreprocess
-from edgeexport.samples import Sample, Samples, feeds
+from edgeexport.samples import Sample, Samples
 from edgeexport.source import Editable, Source, float32_bytes
 from edgeexport.stages import Vocabulary
 from edgeexport.text_features import TOKENIZER_FILE
@@ -185,7 +185,7 @@ class _Both:
         texts, _ = self._texts(samples)
         chosen = list(itertools.islice((sample for sample in texts if self._covers(texts, sample)), _COMPARED))
         columns, largest = sorted(self.new), 0.0
-        for (_, given), (_, changed) in zip(_fed(self.source, chosen), _fed(self.made, chosen), strict=True):
+        for given, changed in zip(_fed(self.source, chosen), _fed(self.made, chosen), strict=True):
             theirs = self.source.reference(given)
             for name, output in self.made.reference(changed).items():
                 wanted = theirs[name]
@@ -215,11 +215,16 @@ class _Both:
         return all(number in self.new for number in ids) and (kind.exact_unknown or kind.unknown not in ids)
 
 
-def _fed(source: Source, samples: list[Sample]) -> Any:
+def _fed(source: Source, samples: list[Sample]) -> Iterator[dict[str, np.ndarray]]:
+    """What the model takes of each sample; positions, which decoders ask for, are counted from 0."""
     if not samples:
-        return iter(())
+        return
     preprocess, assets = _text_of(source)
-    return feeds(samples, preprocess.bind(samples[0]), source.signature, assets)
+    encode = preprocess.bind(samples[0]).prepare(assets)
+    for sample in samples:
+        arrays = encode(sample)
+        arrays["position_ids"] = np.arange(arrays["input_ids"].shape[1], dtype=np.int64)[None]
+        yield {spec.name: arrays[spec.name] for spec in source.signature.inputs}
 
 
 def _summary(facts: Mapping[str, Any]) -> str:
