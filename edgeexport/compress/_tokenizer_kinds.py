@@ -111,10 +111,10 @@ class WordPiece(Kind):
 
     Where V cuts off a piece, no longer one is in V, so none is in K; the piece itself is in K, and is cut off.
 
-    A word is unknown where at some place no piece of V fits. If every character that any piece holds is a piece of
-    its own, at a word's start and within, that place holds a character of no piece at all, and no K gets past it
-    either. In a vocabulary without such characters K may split a word that V calls unknown, having lost a piece that
-    led V astray: then text with unknown words is not covered.
+    A word is unknown where at some place no piece of V fits. K could get past that place only by a piece that began
+    earlier, and holds the character there. If every character that a piece holds behind its first is a piece by
+    itself within words, one would have fitted: so K stops there too. Where V lacks such a character, K may split a
+    word that V calls unknown, having lost a piece that led V astray: then text with unknown words is not covered.
     """
 
     def __init__(self, tokenizer: Mapping[str, Any], where: str) -> None:
@@ -122,10 +122,8 @@ class WordPiece(Kind):
         # Added tokens are found before a word is cut into pieces, and are none.
         added = {token["content"] for token in tokenizer.get("added_tokens", ())}
         pieces = (token.removeprefix(self._prefix) for token in self.vocabulary.keys() - added)
-        held = {character for piece in pieces for character in piece}
-        self.exact_unknown = all(
-            character in self.vocabulary and self._prefix + character in self.vocabulary for character in held
-        )
+        behind = {character for piece in pieces for character in piece[1:]}
+        self.exact_unknown = all(self._prefix + character in self.vocabulary for character in behind)
 
     def rewritten(self, new: Mapping[int, int]) -> dict[str, Any]:
         """See :class:`Kind`."""
