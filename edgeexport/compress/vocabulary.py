@@ -52,14 +52,8 @@ class VocabularyPruning:
         counts = count(Texts(train, preprocess, assets), materials.progress)
         rules = _rules(editable, tokenizer, preprocess.pad_id, counts, stage)
         _check_use(rules, counts, stage, str(train.path))
-        kept = sorted(set().union(*rules.values()))
-        if kept[-1] >= rows:
-            raise ModelError(
-                f"{tokenizer.path} has a token of id {kept[-1]}, but {source.name} has {rows} rows of embeddings",
-                "Give the model's own tokenizer, or resize the model to it.",
-            )
-        new = {old: number for number, old in enumerate(kept)}
-        keep_rows(editable, kept)
+        new = _renumbering(rules, rows, tokenizer, source.name)
+        keep_rows(editable, list(new))
         editable.save(folder)
         renumber_generation(editable, folder, new)
         deleted = rewrite_companions(folder, tokenizer, new)
@@ -67,7 +61,7 @@ class VocabularyPruning:
         both = _Both(source, made, new, rows, tokenizer)
         both.check_tokens(train)
         facts: dict[str, Any] = {
-            "tokens": [rows, len(kept)],
+            "tokens": [rows, len(new)],
             "bytes": [before, float32_bytes(editable.model)],
             "bytes_saved": before - float32_bytes(editable.model),
             "kept": _first_rule(rules),
@@ -132,6 +126,21 @@ def _check_use(rules: Mapping[str, set[int]], counts: Mapping[int, int], stage: 
             f"{max(ordinary.values())} times",
             "Lower minimum_count; 1 keeps everything that the texts use.",
         )
+
+
+def _renumbering(rules: Mapping[str, set[int]], rows: int, tokenizer: TokenizerFile, name: str) -> dict[int, int]:
+    """New ids by old ones, ascending.
+
+    Raises:
+        ModelError: a token has no row.
+    """
+    kept = sorted(set().union(*rules.values()))
+    if kept[-1] >= rows:
+        raise ModelError(
+            f"{tokenizer.path} has a token of id {kept[-1]}, but {name} has {rows} rows of embeddings",
+            "Give the model's own tokenizer, or resize the model to it.",
+        )
+    return {old: number for number, old in enumerate(kept)}
 
 
 def _first_rule(rules: Mapping[str, set[int]]) -> dict[str, int]:
