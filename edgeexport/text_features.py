@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TOKENIZER_FILE = "tokenizer.json"
-TextInput = Literal["input_ids", "attention_mask", "token_type_ids"]
+TextInput = Literal["input_ids", "attention_mask", "token_type_ids", "position_ids"]
 ALL_INPUTS: tuple[TextInput, ...] = ("input_ids", "token_type_ids", "attention_mask")
 
 
@@ -31,7 +31,7 @@ class TokenizerPreprocess(
     Attributes:
         max_length: the most tokens, special ones included; longer texts are cut.
         fields: the text columns, one, or two for a pair; empty means the record's only text column.
-        inputs: which arrays are made.
+        inputs: which arrays are made; ``position_ids`` count from 0, padding included.
         dtype: their element type.
         lengths: every sample is padded on its right to the smallest of these that holds it, the largest being
             at least ``max_length``; empty leaves each its natural length.
@@ -94,6 +94,7 @@ class TokenizerPreprocess(
                 "input_ids": encoding.ids,
                 "token_type_ids": encoding.type_ids,
                 "attention_mask": encoding.attention_mask,
+                "position_ids": list(range(len(encoding.ids))),
             }
             return {name: np.array([arrays[name]], dtype=dtype) for name in self.inputs}
 

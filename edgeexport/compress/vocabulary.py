@@ -22,7 +22,7 @@ from edgeexport.compress._tokens_seen import Texts, Unlike, compare, count, of_t
 from edgeexport.compression import Materials
 from edgeexport.errors import ModelError, RecipeError, SamplesError
 from edgeexport.preprocess import TokenizerPreprocess
-from edgeexport.samples import Sample, Samples
+from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.source import Editable, Source, float32_bytes
 from edgeexport.stages import Vocabulary
 from edgeexport.text_features import TOKENIZER_FILE
@@ -225,15 +225,10 @@ class _Both:
 
 
 def _fed(source: Source, samples: list[Sample]) -> Iterator[dict[str, np.ndarray]]:
-    """What the model takes of each sample; positions, which decoders ask for, are counted from 0."""
-    if not samples:
-        return
-    preprocess, assets = _text_of(source)
-    encode = preprocess.bind(samples[0]).prepare(assets)
-    for sample in samples:
-        arrays = encode(sample)
-        arrays["position_ids"] = np.arange(arrays["input_ids"].shape[1], dtype=np.int64)[None]
-        yield {spec.name: arrays[spec.name] for spec in source.signature.inputs}
+    """What the model takes of each sample."""
+    if samples:
+        preprocess, assets = _text_of(source)
+        yield from (arrays for _, arrays in feeds(samples, preprocess.bind(samples[0]), source.signature, assets))
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

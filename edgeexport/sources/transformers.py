@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeexport.artifact import file_digest
 from edgeexport.compression import RECORD
 from edgeexport.errors import ConversionError, ModelError
@@ -251,6 +253,8 @@ class TransformersSource(Source):
             return ImagePreprocess.from_config(json.loads(processor.read_text())), None
         if (self._folder / "tokenizer.json").is_file() or (self._folder / "tokenizer_config.json").is_file():
             preprocess, file = tokenizer_from_folder(self._folder)
+            if self._kind.export_task == "text-generation":  # decoders are exported with positions of their own
+                preprocess = msgspec.structs.replace(preprocess, inputs=(*preprocess.inputs, "position_ids"))
             return preprocess, file.parent
         return ArraysPreprocess(), None
 
