@@ -107,12 +107,19 @@ def parse_layers(text: str) -> int | list[int]:
 
 
 def stage_table(
-    method: str, recipe: Path | None, assignments: list[str] | None, given: Mapping[str, Any]
+    method: str, recipe: Path | None, assignments: list[str] | None, given: Mapping[str, Any], needed: bool = True
 ) -> dict[str, Any]:
     """A stage's settings: the recipe's, then ``--set``, then options of their own.
 
+    Args:
+        method: the stage's.
+        recipe: a recipe file, or None.
+        assignments: of ``--set``.
+        given: by options of their own.
+        needed: whether a recipe must have such a stage.
+
     Raises:
-        RecipeError: the recipe has no such stage, or more than one.
+        RecipeError: the recipe has no such stage and one is needed, or it has several.
     """
     from edgeexport.errors import RecipeError
     from edgeexport.merge import merge
@@ -122,12 +129,12 @@ def stage_table(
     if recipe is not None:
         stages = read_recipe(recipe).get("compress", [])
         found = [one for one in stages if isinstance(one, dict) and one.get("method") == method]
-        if len(found) != 1:
+        if len(found) > 1 or (needed and not found):
             raise RecipeError(
                 f"{recipe} has {len(found) or 'no'} [[compress]] tables of the method {method}",
                 "`edgeexport export --recipe` runs all stages of a recipe.",
             )
-        table = {key: value for key, value in found[0].items() if key != "method"}
+        table = {key: value for one in found for key, value in one.items() if key != "method"}
     return merge(merge(table, parse_assignments(assignments or [])), given)
 
 
