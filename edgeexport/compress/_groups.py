@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from edgeexport.compress._scales import Scales
-from edgeexport.compress._tracing import Traced
+from edgeexport.compress._tracer import Traced
 
 NORM, PAIR, ATTENTION, STREAM = "norm to layers", "layer to layer", "query to key", "several layers to several"
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from edgeexport.compress._channels import Channels
-from edgeexport.compress._tracing import Traced
+from edgeexport.compress._tracer import Traced
 
 _LEAST = 1e-3
 """Of a tensor's largest range: a channel below it counts as this large, or scales would follow what is never there."""
@@ -130,9 +130,7 @@ class Scales:
         """Whether a channel of a weight can be scaled, or of the norm that is folded into it."""
         edits = [self._traced.edits[name]]
         edits += [self._traced.edits[norm] for norm, folded in self._traced.folded.items() if folded.weight == name]
-        return any(
-            side is not None and self.movable(side).any() for edit in edits for side in (edit.gives, edit.takes)
-        )
+        return any(side is not None and self.movable(side).any() for edit in edits for side in (edit.gives, edit.takes))
 
     def _weight(self, name: str) -> np.ndarray:
         return np.asarray(np.abs(self._state[name].double().numpy()) * self.factor(name))

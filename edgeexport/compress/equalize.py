@@ -17,7 +17,8 @@ import torch
 
 from edgeexport.compress._groups import count_groups, count_left, worst_spread
 from edgeexport.compress._scales import Scales
-from edgeexport.compress._tracing import Traced, trace
+from edgeexport.compress._tracer import Traced
+from edgeexport.compress._tracing import trace
 from edgeexport.compression import Materials
 from edgeexport.errors import ModelError, RecipeError
 from edgeexport.preprocess import ArraysPreprocess
@@ -188,7 +189,7 @@ def _watch(editable: Editable, traced: Traced, names: list[str], values: dict[st
 
 
 def _apply(editable: Editable, traced: Traced, scales: Scales) -> None:
-    parameters = dict(editable.model.named_parameters())
+    parameters = dict(editable.model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name in traced.edits:
             parameter = parameters[name]

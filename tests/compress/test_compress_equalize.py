@@ -328,6 +328,7 @@ def test_nothing_passes_what_is_not_homogeneous(between, reason, equalize, tmp_p
         functional.relu,
         lambda hidden: hidden.clamp(min=0),
         lambda hidden: functional.pad(hidden[:, 1:], (0, 1)),
+        lambda hidden: functional.pad(hidden[:, 1:], (1, 0), mode="replicate"),
         lambda hidden: (hidden / 3).reshape(-1, 4, 8).transpose(1, 2).flatten(1).relu_(),
         lambda hidden: torch.cat(hidden.chunk(2, -1)[::-1], -1) * 2,
         lambda hidden: hidden.relu() - hidden.neg().relu() / 2,
