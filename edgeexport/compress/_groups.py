@@ -9,7 +9,8 @@ import numpy as np
 from edgeexport.compress._scales import Scales
 from edgeexport.compress._tracer import Traced
 
-NORM, PAIR, ATTENTION, STREAM = "norm to layers", "layer to layer", "query to key", "several layers to several"
+NORM, PAIR, ATTENTION = "norm to layers", "layer to layer", "query to key"
+STREAM, LEARNED = "several layers to several", "learned values to layers"
 
 
 def count_groups(traced: Traced, scales: Scales) -> dict[str, int]:
@@ -55,6 +56,8 @@ def _kind(traced: Traced, group: frozenset[str]) -> str:
     makers = [name for side, name in sides if side == "gives"]
     if not readers:
         return ATTENTION
+    if not makers:
+        return LEARNED
     if len(makers) > 1:
         return STREAM
     layer = traced.edits[makers[0]].role == "layer" or makers[0] in traced.folded
