@@ -15,6 +15,11 @@ from edgeexport.errors import RecipeError
 from edgeexport.source import Editable
 
 _OTHERS = "Choose the student yourself: --student FOLDER."
+_BY_LAYER = ("layer_types", "no_rope_layers")
+"""Settings that hold a value for each layer."""
+_FEED_FORWARD = ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner")
+_FUSED = ("c_attn", "qkv", "qkv_proj")
+"""Queries, keys and values one after the other in one matrix. In ``query_key_value`` they lie head by head."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,15 @@ def cut(teacher: Editable, layers: int | Sequence[int] | None, width: float) -> 
     stack = _stack(teacher, count)
     smaller = copy.deepcopy(config)
     smaller.num_hidden_layers = len(chosen)
-    if getattr(config, "layer_types", None):
-        smaller.layer_types = [config.layer_types[number] for number in chosen]
+    for key in _BY_LAYER:
+        if getattr(config, key, None):
+            setattr(smaller, key, [getattr(config, key)[number] for number in chosen])
     if width < 1:
         _narrow(smaller, width, teacher.name)
     attention = getattr(config, "_attn_implementation", None)
     model = type(teacher.model)._from_config(smaller, attn_implementation=attention)  # type: ignore[attr-defined]
+    if len(model.get_submodule(stack)) != len(chosen):
+        raise RecipeError(f"{teacher.name}: its configuration says layer by layer what it is made of", _OTHERS)
     _fill(model, teacher, stack, chosen)
     return Cut(teacher.replaced(model.eval()), chosen)
 
@@ -94,9 +102,16 @@ def _stack(teacher: Editable, count: int) -> str:
 
 def _narrow(config: Any, width: float, name: str) -> None:
     """Scale heads, hidden and feed-forward size; a head keeps its size."""
-    heads, hidden = config.num_attention_heads, config.hidden_size
+    heads, hidden = getattr(config, "num_attention_heads", None), getattr(config, "hidden_size", None)
+    if not isinstance(heads, int) or not isinstance(hidden, int):
+        raise RecipeError(f"{name} has no one number of heads and channels; its width cannot be scaled", _OTHERS)
     head = getattr(config, "head_dim", None) or hidden // heads
     fewer = max(1, round(heads * width))
+    if fewer == heads:
+        raise RecipeError(
+            f"a width of {width:g} leaves {name} all of its {heads} heads",
+            f"At most {(heads - 1) / heads:.2g} is less.",
+        )
     if hidden != heads * head:
         raise RecipeError(f"{name}'s heads do not make up its hidden size; its width cannot be scaled", _OTHERS)
     groups = getattr(config, "num_key_value_heads", None) or heads
@@ -107,7 +122,7 @@ def _narrow(config: Any, width: float, name: str) -> None:
         config.num_key_value_heads = fewer
     if getattr(config, "embedding_size", None) == hidden:
         config.embedding_size = fewer * head
-    for key in ("intermediate_size", "hidden_dim", "ffn_dim", "n_inner"):
+    for key in _FEED_FORWARD:
         value = getattr(config, key, None)
         if isinstance(value, int):
             setattr(config, key, max(1, round(value * fewer / heads)))
@@ -117,41 +132,53 @@ def _fill(model: torch.nn.Module, teacher: Editable, stack: str, chosen: Sequenc
     """Copy the teacher's weights, of wider ones the channels that are kept."""
     given = teacher.model.state_dict()
     numbered = re.compile(rf"^{re.escape(stack)}\.(\d+)\.")
-    sizes = _Sizes(teacher.model, model)
+    sizes: _Sizes | None = None
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             origin = numbered.sub(lambda match: f"{stack}.{chosen[int(match[1])]}.", name)
             source = given[origin]
             if source.shape != tensor.shape:
+                sizes = sizes or _Sizes(teacher, model)
                 layer = numbered.match(origin)
-                source = sizes.select(source, tensor.shape, given, layer[0] if layer else "", teacher.name)
+                source = sizes.select(origin, source, tensor.shape, layer[0] if layer else "")
             tensor.copy_(source)
+    for name, parameter in model.named_parameters():
+        origin = numbered.sub(lambda match: f"{stack}.{chosen[int(match[1])]}.", name)
+        parameter.requires_grad_(teacher.model.get_parameter(origin).requires_grad)
 
 
 class _Sizes:
     """Which channels of the teacher a narrower student has."""
 
-    def __init__(self, teacher: Any, student: Any) -> None:
-        self._wide, self._slim = teacher.config.hidden_size, student.config.hidden_size
-        head = self._wide // teacher.config.num_attention_heads
-        table = teacher.get_input_embeddings().weight if teacher.get_input_embeddings() is not None else None
+    def __init__(self, teacher: Editable, student: Any) -> None:
+        model: Any = teacher.model
+        config = model.config
+        self._name, self._given = teacher.name, model.state_dict()
+        self._wide, self._slim = config.hidden_size, student.config.hidden_size
+        stated = (getattr(config, key, None) for key in _FEED_FORWARD)
+        self._neurons_wide = next((value for value in stated if isinstance(value, int)), 4 * self._wide)
+        table = getattr(model.get_input_embeddings(), "weight", None)
+        head = self._wide // config.num_attention_heads
         self._hidden = _heaviest_groups(table, self._wide, self._slim, head)
         self._neurons: dict[tuple[str, int, int], torch.Tensor] = {}
 
-    def select(
-        self, source: torch.Tensor, shape: Sequence[int], given: Mapping[str, torch.Tensor], layer: str, name: str
-    ) -> torch.Tensor:
-        """The part of ``source`` that has ``shape``."""
+    def select(self, name: str, source: torch.Tensor, shape: Sequence[int], layer: str) -> torch.Tensor:
+        """The part of ``source`` that has ``shape``.
+
+        Raises:
+            RecipeError: what an axis holds is not known.
+        """
         for axis, (wide, slim) in enumerate(zip(source.shape, shape, strict=True)):
             if wide == slim:
                 continue
-            times = wide // self._wide
-            if wide == times * self._wide and slim == times * self._slim and times in (1, 2, 3):  # fused q, k and v
-                chosen = torch.cat([self._hidden + part * self._wide for part in range(times)])
-            elif layer:
-                chosen = self._heaviest_neurons(given, layer, wide, slim)
+            if (wide, slim) == (self._wide, self._slim):
+                chosen = self._hidden
+            elif (wide, slim) == (3 * self._wide, 3 * self._slim) and any(part in _FUSED for part in name.split(".")):
+                chosen = torch.cat([self._hidden + part * self._wide for part in range(3)])
+            elif layer and wide == self._neurons_wide:
+                chosen = self._heaviest_neurons(self._given, layer, wide, slim)
             else:
-                raise RecipeError(f"{name}: what an axis of {wide} becomes at this width is not known", _OTHERS)
+                raise RecipeError(f"{self._name}: what {name} becomes at another width is not known", _OTHERS)
             source = source.index_select(axis, chosen)
         return source
 
