@@ -43,6 +43,9 @@ class Objective(Protocol):
     def right(self, student: torch.Tensor, batch: Batch) -> torch.Tensor | None:
         """How many of the batch are right; None where the task has no such thing."""
 
+    def count(self, batch: Batch) -> torch.Tensor:
+        """What :meth:`hard` is the mean of, of each sample: [batch]."""
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -63,6 +66,10 @@ class Classes:
         """Samples whose highest score is the label's."""
         return (student.argmax(-1) == batch["label"]).sum()
 
+    def count(self, batch: Batch) -> torch.Tensor:
+        """One each."""
+        return torch.ones(len(batch["label"]), device=batch["label"].device)
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -80,7 +87,7 @@ class Vectors:
         near = torch.zeros(len(student), device=student.device)
         if student.shape == teacher.shape:
             apart = 1 - functional.cosine_similarity(student, teacher, dim=-1)
-            near = apart if mask is None else mean(apart, mask)
+            near = apart if apart.ndim == 1 else mean(apart, mask)
         return near + (_similarities(student, mask) - _similarities(teacher, mask)).square().mean(1)
 
     def hard(self, student: torch.Tensor, _batch: Batch) -> torch.Tensor:
@@ -90,6 +97,10 @@ class Vectors:
     def right(self, _student: torch.Tensor, _batch: Batch) -> torch.Tensor | None:
         """There is none."""
         return None
+
+    def count(self, batch: Batch) -> torch.Tensor:
+        """One each."""
+        return torch.ones(len(batch["label"]), device=batch["label"].device)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,11 @@ class NextTokens:
     def right(self, _student: torch.Tensor, _batch: Batch) -> torch.Tensor | None:
         """Perplexity is what counts, and that is the loss."""
         return None
+
+    def count(self, batch: Batch) -> torch.Tensor:
+        """Tokens that follow another."""
+        mask = _mask(batch, 2)
+        return (torch.ones_like(batch["input_ids"]) if mask is None else mask)[:, 1:].sum(1)
 
 
 def objective_of(source: Source) -> Objective:
