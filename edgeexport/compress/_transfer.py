@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,7 @@ _QUERY_KEY_VALUE = (
     ("q_proj", "k_proj", "v_proj"),
     ("q_lin", "k_lin", "v_lin"),
 )
-_FUSED = ("c_attn", "query_key_value", "qkv", "qkv_proj")
-_RELATIONS = "relations"
+_FUSED = ("c_attn", "qkv", "qkv_proj")
 
 
 class Transfer(torch.nn.Module):
@@ -149,7 +149,8 @@ class Capture:
 
 def _relation(student: torch.Tensor, teacher: torch.Tensor, heads: int, mask: torch.Tensor | None) -> torch.Tensor:
     """KL of the distributions of scaled products of a kind of vector with itself (arXiv:2012.15828, equation 4)."""
-    mine, theirs = (_products(side, heads, mask) for side in (student, teacher))
+    shared = math.gcd(heads, student.shape[-1], teacher.shape[-1])
+    mine, theirs = (_products(side, shared, mask) for side in (student, teacher))
     return mean(divergence(mine, theirs, 1.0).mean(1), mask)
 
 
