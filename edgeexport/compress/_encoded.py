@@ -51,7 +51,7 @@ class Encoded:
 
     Attributes:
         columns: by input name.
-        lengths: of each sample, along the axis whose length varies; 1 where none does. On the CPU.
+        lengths: of each sample, along the axis whose length varies; where none does, its tokens, or 1. On the CPU.
         labels: class indices, or -1. On the CPU.
         places: lengths, and where each sample begins along that axis, on the columns' device: int64 [2, samples].
     """
@@ -140,20 +140,20 @@ def _write(source: Source, samples: Samples, folder: Path, progress: Progress, l
     specs = {spec.name: spec for spec in source.signature.inputs}
     files = {name: (folder / f"{number}.bin").open("wb") for number, name in enumerate(specs)}
     shapes: dict[str, set[tuple[int, ...]]] = {name: set() for name in specs}
-    lengths: list[int] = []
+    lengths: dict[str, list[int]] = {name: [] for name in specs}
     labels: list[int] = []
     try:
         with progress.stage(f"encoding {samples.path.name}", len(samples)) as stage:
             for sample, arrays in stage.follow(_encoded(source, samples, longest)):
                 for name, file in files.items():
                     shapes[name].add(arrays[name].shape[1:])
+                    lengths[name].append(arrays[name].shape[1] if arrays[name].ndim == 2 else 1)
                     file.write(np.ascontiguousarray(arrays[name][0], dtype=_stored(specs[name])).tobytes())
-                lengths.append(max(array.shape[1] if array.ndim == 2 else 1 for array in arrays.values()))
                 labels.append(_label(source, sample) if samples.labelled else _NO_LABEL)
     finally:
         for file in files.values():
             file.close()
-    varying = any(len(found) > 1 for found in shapes.values())
+    varying = [name for name, found in shapes.items() if len(found) > 1]
     columns = {}
     for number, (name, found) in enumerate(shapes.items()):
         if len(found) > 1 and any(len(shape) != 1 for shape in found):
@@ -163,12 +163,18 @@ def _write(source: Source, samples: Samples, folder: Path, progress: Progress, l
             )
         columns[name] = {
             "file": f"{number}.bin",
-            "shape": [-1] if varying and all(len(shape) == 1 for shape in found) else list(next(iter(found))),
+            "shape": [-1] if name in varying else list(next(iter(found))),
             "stored": _stored(specs[name]),
             "dtype": specs[name].dtype,
             "padding": _padding(source, name),
         }
-    np.save(folder / "lengths.npy", np.asarray(lengths if varying else [1] * len(lengths), np.int64))
+    if any(lengths[name] != lengths[varying[0]] for name in varying):
+        raise SamplesError(
+            f"{samples.path}: {' and '.join(repr(name) for name in varying)} have samples of different lengths",
+            "Give the inputs of a sample one length.",
+        )
+    counted = lengths[varying[0]] if varying else lengths.get("input_ids", [1] * len(labels))
+    np.save(folder / "lengths.npy", np.asarray(counted, np.int64))
     np.save(folder / "labels.npy", np.asarray(labels, np.int64))
     partial = folder / f"{_INDEX}.partial"
     partial.write_text(json.dumps(columns))
