@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from edgeexport.compress._encoded import Batch, Encoded, order
+from edgeexport.compress._parameters import freeze_unused, groups
 from edgeexport.compress._passes import Passes, passes
-from edgeexport.errors import ConversionError, MissingRequirement
+from edgeexport.errors import ConversionError, MissingRequirement, RecipeError
 from edgeexport.progress import Progress
 from edgeexport.stages import Training
 
@@ -139,14 +140,16 @@ class Trainer:
             ConversionError: the loss is not finite.
             MissingRequirement: there is not enough memory.
         """
-        with self._readable():
+        with self.readable():
             return self._fit(learner, data.to(self.device), parts)
 
     def _fit(self, learner: torch.nn.Module, data: Encoded, parts: Split) -> History:
         training = self.training
         learner.to(self.device)
+        if self.accelerator.num_processes > 1:  # which would wait for each other's gradients of them
+            freeze_unused(learner, data.batch(parts.training[:2], self.device))
         fused = self.device.type == "cuda"
-        optimizer = torch.optim.AdamW(_groups(learner, training), lr=training.learning_rate, fused=fused)
+        optimizer = torch.optim.AdamW(groups(learner, training), lr=training.learning_rate, fused=fused)
         prepared, optimizer = self.accelerator.prepare(learner, optimizer)
         per_epoch = math.ceil(len(parts.training) / training.batch)
         total = torch.zeros((), device=self.device)
@@ -284,7 +287,12 @@ class Trainer:
         return _Place(state["epoch"], state["step"])
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def readable(self) -> Iterator[None]:
+        """Say in a sentence that memory is short.
+
+        Raises:
+            MissingRequirement: it is.
+        """
         try:
             yield
         except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
@@ -341,16 +349,13 @@ def _accelerator(training: Training) -> Any:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # it would hold the precision of an earlier training in this process
-    return Accelerator(mixed_precision=training.mixed_precision)
-
-
-def _groups(learner: torch.nn.Module, training: Training) -> list[dict[str, Any]]:
-    """Weight decay for matrices only, as usual with AdamW: biases and norms have no scale to lose."""
-    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    return [
-        {"params": [one for one in trained if one.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
-    ]
+    accelerator = Accelerator(mixed_precision=training.mixed_precision)
+    if training.mixed_precision == "fp16" and accelerator.scaler is None:  # small gradients would become zero
+        raise RecipeError(
+            f"training.mixed_precision = 'fp16' needs a GPU, and this machine trains on its {accelerator.device.type}",
+            "Leave it out: float32 trains everywhere.",
+        )
+    return accelerator
 
 
 def _rate(training: Training, step: int, steps: int) -> float:
