@@ -67,7 +67,7 @@ class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         layers: which of the teacher's layers the student has, counted from 0, or how many, spread evenly; None all.
         width: share of the teacher's hidden size, heads and feed-forward size that the student has.
         temperature: that softens both sides' scores.
-        alpha: weight of the teacher's soft scores; the labels have the rest. Without labels it is 1.
+        alpha: weight of the teacher's soft scores; the labels have the rest. It must be 1 where samples have none.
         hidden: weight of the distance of hidden states, each student layer to the teacher layer that it comes from
             (TinyBERT, arXiv:1909.10351; a learned projection where widths differ).
         attention: weight of the distance of attention scores, likewise (TinyBERT).

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeexport.artifact import file_digest
+from edgeexport.compress._alike import check_alike
 from edgeexport.compress._encoded import Batch, Encoded, encode
-from edgeexport.compress._objectives import Objective, objective_of
+from edgeexport.compress._objectives import Objective, mean, objective_of
 from edgeexport.compress._students import Cut, cut
 from edgeexport.compress._training import Trainer, by_length, split
 from edgeexport.compress._transfer import Transfer
 from edgeexport.compression import Materials
-from edgeexport.errors import ModelError, RecipeError, SamplesError
+from edgeexport.errors import RecipeError, SamplesError
 from edgeexport.source import Editable, Source, float32_bytes
 from edgeexport.stages import Distill
-from edgeexport.text_features import TOKENIZER_FILE
 
 
 class Distillation:
@@ -30,16 +29,25 @@ class Distillation:
         if materials.train is None:
             raise SamplesError("distillation needs samples to train on, and none were given", "Give --train FILE.")
         objective = objective_of(source)
+        inside = stage.hidden or stage.attention or stage.relations or stage.cosine
+        if not stage.alpha and not inside and objective.truth == "nothing":
+            raise RecipeError(
+                f"{source.name} gives vectors, which have no labels: with alpha = 0 there is nothing to learn from",
+                "Give alpha a weight, or hidden, attention, relations or cosine.",
+            )
+        training = stage.training
+        torch.manual_seed(training.seed)  # for what a factory initialises, and the projections between widths
         teacher = source.editable()
         made = _student(source, teacher, stage, materials)
-        training = stage.training
+        learner = Pupil(made.student, teacher, stage, objective, made.layers)
         trainer = Trainer(training, materials.work, materials.progress)
         with trainer.accelerator.main_process_first():
             data = encode(source, materials.train, materials.work / "train", materials.progress, training.longest)
+            scored = _encoded_evaluation(source, materials, objective)
         check_labels(source, data, stage.alpha, objective, str(materials.train.path))
-        learner = Pupil(made.student, teacher, stage, objective, made.layers)
         parts = split(len(data), training)
-        learner.attend(trainer, data, np.concatenate([parts.training, parts.held_out]))
+        with trainer.readable():
+            learner.attend(trainer, data, np.concatenate([parts.training, parts.held_out]))
         history = trainer.fit(learner, data, parts)
         learner.dismiss()
         facts: dict[str, Any] = {
@@ -51,9 +59,9 @@ class Distillation:
         }
         if trainer.leads:
             made.student.save(folder)
-        if materials.evaluation is not None:
-            scored = encode(source, materials.evaluation, materials.work / "evaluation", materials.progress)
-            facts["evaluation"] = score(trainer, (teacher, made.student), objective, scored)
+        if scored is not None:
+            with trainer.readable():
+                facts["evaluation"] = score(trainer, (teacher, made.student), objective, scored)
         return {"summary": _summary(facts), **facts}
 
 
@@ -137,6 +145,18 @@ class Pupil(torch.nn.Module):
         return next(iter(inside.values())), inside
 
 
+def _encoded_evaluation(source: Source, materials: Materials, objective: Objective) -> Encoded | None:
+    """The evaluation set, before training: what is wrong with it must not cost a training."""
+    samples = materials.evaluation
+    if samples is None:
+        return None
+    if objective.truth == "labels" and not samples.labelled:
+        raise SamplesError(
+            f"{samples.path} has samples without a label, and scores need them", "Give every sample a 'label'."
+        )
+    return encode(source, samples, materials.work / "evaluation", materials.progress)
+
+
 def _answers(trainer: Trainer, teacher: Editable, data: Encoded, chosen: np.ndarray) -> torch.Tensor:
     """The teacher's first output for the chosen samples, by sample number."""
     kept: torch.Tensor | None = None
@@ -180,7 +200,7 @@ def _student(source: Source, teacher: Editable, stage: Distill, materials: Mater
             "a student of its own cannot also be cut out of the teacher", "Leave --layers and --width out."
         )
     chosen = materials.open(stage.student)
-    _check_alike(source, chosen)
+    check_alike(source, chosen)
     student = chosen.editable()
     return Cut(student, _spread(student, teacher))
 
@@ -188,41 +208,7 @@ def _student(source: Source, teacher: Editable, stage: Distill, materials: Mater
 def _spread(student: Editable, teacher: Editable) -> tuple[int, ...]:
     """For each of the student's layers the teacher's as far along; the last for the last."""
     mine, theirs = (getattr(getattr(side.model, "config", None), "num_hidden_layers", 0) for side in (student, teacher))
-    return tuple((number + 1) * theirs // mine - 1 for number in range(mine))
-
-
-def _check_alike(teacher: Source, student: Source) -> None:
-    """Refuse a student that takes or gives something else than its teacher.
-
-    Raises:
-        ModelError: naming the difference.
-    """
-    pairs = (
-        ("task", teacher.task, student.task),
-        ("class names", teacher.labels, student.labels),
-        ("inputs", *([spec.name for spec in side.signature.inputs] for side in (teacher, student))),
-        ("outputs", *(_outputs(side) for side in (teacher, student))),
-        ("tokenizer.json", _tokenizer(teacher), _tokenizer(student)),
-    )
-    for what, theirs, mine in pairs:
-        if theirs != mine:
-            said = "" if what == "tokenizer.json" else f": {theirs} and {mine}"
-            raise ModelError(
-                f"the teacher {teacher.name} and the student {student.name} differ in their {what}{said}",
-                "A student learns from what its teacher gives for the same inputs: make them alike.",
-            )
-
-
-def _outputs(source: Source) -> list[Any]:
-    """Names and ranks of outputs, and the number of classes."""
-    first = source.signature.outputs[0]
-    size = first.shape[-1] if source.task == "classification" else None
-    return [first.name, len(first.shape), size]
-
-
-def _tokenizer(source: Source) -> str | None:
-    path = None if source.assets is None else source.assets / TOKENIZER_FILE
-    return None if path is None or not path.is_file() else file_digest(path)
+    return tuple(max(0, (number + 1) * theirs // mine - 1) for number in range(mine))
 
 
 def check_labels(source: Source, data: Encoded, alpha: float, objective: Objective, where: str) -> None:
@@ -249,20 +235,44 @@ def check_labels(source: Source, data: Encoded, alpha: float, objective: Objecti
 def score(trainer: Trainer, sides: tuple[Editable, ...], objective: Objective, data: Encoded) -> dict[str, Any]:
     """How the teacher and the student do on a set that neither the training nor the choice of an epoch has seen."""
     found: dict[str, Any] = {"samples": len(data)}
+    if objective.truth == "nothing":
+        return {**found, **_nearness(trainer, sides, data)}
     home = data.to(trainer.device)
     for name, side in zip(("teacher", "student"), sides, strict=True):
         side.model.to(trainer.device).eval()
-        right, lost = 0.0, 0.0
+        right, lost, counted = 0.0, 0.0, 0.0
         with torch.inference_mode():
             for chosen in by_length(data.lengths, np.arange(len(data))):
                 batch = home.batch(chosen, trainer.device)
                 output = next(iter(side.run(batch).values())).float()
                 count = objective.right(output, batch) if data.labelled else None
                 right += 0.0 if count is None else float(count)
-                lost += float(objective.hard(output, batch).double().sum()) if objective.truth == "text" else 0.0
+                if objective.truth == "text":
+                    tokens = objective.count(batch).double()
+                    lost += float((objective.hard(output, batch).double() * tokens).sum())
+                    counted += float(tokens.sum())
         side.model.to("cpu")
         if data.labelled and objective.truth == "labels":
             found[name] = {"accuracy": right / len(data)}
         elif objective.truth == "text":
-            found[name] = {"perplexity": float(np.exp(lost / len(data)))}
+            found[name] = {"perplexity": float(np.exp(lost / counted))}
     return found
+
+
+def _nearness(trainer: Trainer, sides: tuple[Editable, ...], data: Encoded) -> dict[str, Any]:
+    """Mean cosine of the student's vectors to the teacher's; nothing where their sizes differ."""
+    home, total = data.to(trainer.device), 0.0
+    for side in sides:
+        side.model.to(trainer.device).eval()
+    with torch.inference_mode():
+        for chosen in by_length(data.lengths, np.arange(len(data))):
+            batch = home.batch(chosen, trainer.device)
+            theirs, mine = (next(iter(side.run(batch).values())).float() for side in sides)
+            if theirs.shape != mine.shape:
+                return {}
+            near = torch.nn.functional.cosine_similarity(theirs, mine, dim=-1)
+            mask = batch["attention_mask"].float() if near.ndim == 2 and "attention_mask" in batch else None
+            total += float((near if near.ndim == 1 else mean(near, mask)).double().sum())
+    for side in sides:
+        side.model.to("cpu")
+    return {"teacher": {"cosine": 1.0}, "student": {"cosine": total / len(data)}}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.bin")
 _OPSET = 18
+_UNUSED = "pooler."
+"""Weights of a base encoder that no output depends on."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,13 @@ class TransformersSource(Source):
         from edgeexport.sources._editing import EditableTransformers
 
         config, pooling = self._export_config, self._pooling
+        model = self._load().requires_grad_(True)
+        if self._kind.suffix == "Model":  # what no output depends on has no gradient either
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(not name.startswith(_UNUSED))
         return EditableTransformers(
             name=self.name,
-            model=self._load().requires_grad_(True),
+            model=model,
             inputs=tuple(config.inputs),
             outputs=tuple(config.outputs),
             folder=self._folder,
@@ -218,6 +224,8 @@ class TransformersSource(Source):
                 "Check that config.json and the weights belong together.",
             ) from error
         self._check_complete(loading["missing_keys"])
+        for name in loading["missing_keys"]:  # a pooler's, whose output is not exported: not at random
+            torch.nn.init.zeros_(model.get_parameter(name))
         model.eval()
         model.requires_grad_(False)
         if self._pooling is not None:
@@ -273,7 +281,7 @@ class TransformersSource(Source):
 
     def _check_complete(self, missing: Iterable[str]) -> None:
         """Refuse weights that Transformers made up at random, but for a pooler, whose output is not exported."""
-        unused = "pooler." if self._kind.suffix == "Model" else None
+        unused = _UNUSED if self._kind.suffix == "Model" else None
         made_up = sorted(name for name in missing if unused is None or not name.startswith(unused))
         if made_up:
             raise ModelError(

@@ -70,7 +70,7 @@ MAKERS = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """Models this small are slower on several."""
     before = torch.get_num_threads()
