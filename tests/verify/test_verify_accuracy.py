@@ -1,10 +1,8 @@
-"""The task's metric, and labels."""
+"""The task's metric."""
 
 import numpy as np
 import pytest
 
-from edgeexport.errors import SamplesError
-from edgeexport.labels import class_index
 from edgeexport.samples import Sample
 from edgeexport.verify.accuracy import METERS
 
@@ -61,35 +59,3 @@ def test_no_metric():
     embedding.add(sample(None), None, scores(1))
     generic.add(sample(None), scores(1), scores(1))
     assert (embedding.result(), generic.result()) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("label", "index"), [("b", 1), ("1", 1), (0, 0), (1, 1), (1.0, 1), (True, 1), (np.int64(1).item(), 1)]
-)
-def test_labels_are_names_or_indices(label, index):
-    assert class_index(sample(label), {"a": 0, "b": 1}, 2) == index
-
-
-def test_a_name_wins_over_a_number():
-    assert class_index(sample("0"), {"1": 0, "0": 1}, 2) == 1
-
-
-@pytest.mark.parametrize(
-    ("label", "said"),
-    [
-        ("c", "set line 3: the model has no class 'c'"),
-        ("-1", "has no class '-1'"),
-        ("²", "has no class '²'"),
-        ("", "has no class ''"),
-        ("2", "label 2 is not one of the model's 2 classes"),
-        (2, "label 2 is not one of"),
-        (-1, "label -1 is not one of"),
-        (0.5, "label 0.5 is not one of"),
-        (float("nan"), "label nan is not one of"),
-        (float("inf"), "label inf is not one of"),
-        (None, "set line 3 has no label"),
-    ],
-)
-def test_labels_that_are_refused(label, said):
-    with pytest.raises(SamplesError, match=said):
-        class_index(sample(label), {"a": 0, "b": 1}, 2)
