@@ -72,6 +72,17 @@ def session_cache(common):
         yield common / "cache"
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Train on one: models of a few thousand weights are many times slower on several, more so on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own."""
@@ -95,8 +106,12 @@ def digits(once):
 def tiny_bert(once):
     """A BERT classifier's folder."""
     import tiny_bert as module
+    import torch
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     folder = once("tiny-bert", module.train)
+    torch.set_num_threads(threads)
     return Trained(str(folder / "model"), folder / "calibration.jsonl", folder / "evaluation.jsonl")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
-from edgeexport.errors import ModelError
-from edgeexport.pipeline.compressing import Record, StageRequest, run_stage
+from edgeexport.errors import ModelError, RecipeError
+from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, run_stage
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
@@ -52,6 +52,11 @@ def run_export(
     Raises:
         EdgeExportError: nothing was written, or the bundle is complete and only its verification could not start.
     """
+    if accompanied():
+        raise RecipeError(
+            "an export runs in one process, and was started in several",
+            "Run the stage that trains by itself (accelerate launch -m edgeexport distill …), then export its model.",
+        )
     verification = Verification(devices, progress) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
         export = Export(request, progress, cache)

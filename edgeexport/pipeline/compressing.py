@@ -17,14 +17,14 @@ from edgeexport import discover, tree
 from edgeexport.artifact import file_digest
 from edgeexport.cache import Cache, tool_versions
 from edgeexport.compression import RECORD, Materials, Method
-from edgeexport.errors import ModelError, RecipeError
+from edgeexport.errors import ModelError, RecipeError, SamplesError
 from edgeexport.pipeline.opening import open_source
 from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.samples import Samples
 from edgeexport.settings import Settings
 from edgeexport.source import Source, SourceOptions
-from edgeexport.stages import STAGES, Stage, name_of
+from edgeexport.stages import STAGES, Stage, Training, name_of
 
 _MODEL, _FACTS = "model", "facts.json"
 
@@ -124,10 +124,15 @@ class Compression:
             (folder / _FACTS).write_text(json.dumps(facts, indent=2))
 
         if helps():
-            with tempfile.TemporaryDirectory(prefix="edgeexport-helping-") as folder:
-                fill(Path(folder))
+            if self.cache.find("stages", key) is None:  # else the first process trains nothing, and waits for nobody
+                with tempfile.TemporaryDirectory(prefix="edgeexport-helping-") as folder:
+                    fill(Path(folder))
             return None
-        made = self.cache.make("stages", key, fill)
+        try:
+            made = self.cache.make("stages", key, fill)
+        except (SamplesError, RecipeError):  # with other samples or settings, nothing goes on from here
+            shutil.rmtree(materials.work, ignore_errors=True)
+            raise
         shutil.rmtree(materials.work, ignore_errors=True)
         return made
 
@@ -139,9 +144,17 @@ class Compression:
             "method": name_of(stage),
             "stage": msgspec.to_builtins(stage),
             "sets": self.sets.digests(),
-            "opened": [open_source(name, self.options).fingerprint() for name in named],
+            "opened": [self._opened(name) for name in named],
             "target": self._target_key(stage),
         }
+
+    def _opened(self, name: str) -> str:
+        """The fingerprint of another source; of a factory that initialises at random the same each time."""
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return open_source(name, self.options).fingerprint()
 
     def _target_key(self, stage: Stage) -> Any:
         """The integer scheme, for a stage that trains for one."""
@@ -175,7 +188,8 @@ def stage_from(method: str, table: Mapping[str, Any]) -> Stage:
     try:
         stage: Stage = msgspec.convert({**table, "method": method}, Stage)
     except msgspec.ValidationError as error:
-        known = ", ".join(STAGES[method].__struct_fields__)
+        kind = Training if "$.training" in str(error) else STAGES[method]
+        known = ", ".join(kind.__struct_fields__)
         raise RecipeError(f"{method}: {error}", f"Keys: {known}.") from error
     return stage
 
@@ -233,6 +247,11 @@ def run_stage(request: StageRequest, cache: Cache, progress: Progress) -> Record
     return record
 
 
+def accompanied() -> bool:
+    """Whether ``accelerate launch`` or ``torchrun`` started several processes, of which this is one."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def helps() -> bool:
     """Whether ``accelerate launch`` or ``torchrun`` started this process beside a first one, which writes."""
     return os.environ.get("RANK", "0") != "0"
@@ -251,7 +270,7 @@ def _foreign(folder: Path) -> str | None:
 def _reopened(source: Source, folder: Path, options: SourceOptions) -> Source:
     """The model in a stage's folder, by the name of the one it was made from."""
     made = open_source(str(folder), options)
-    if [spec.name for spec in made.signature.inputs] != [spec.name for spec in source.signature.inputs]:
+    if not {spec.name for spec in made.signature.inputs} <= {spec.name for spec in source.signature.inputs}:
         raise ModelError(f"{source.name}: a stage changed what the model takes")
     made.name = source.name
     return made

@@ -71,12 +71,8 @@ MAKERS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def quick(one_thread):
+    """Everything here trains."""
 
 
 @pytest.fixture(scope="session")
