@@ -1,4 +1,7 @@
-"""Teach a smaller model what a larger one gives, and write it as a model folder."""
+"""Teach a smaller model what a larger one gives, and write it as a model folder.
+
+On several GPUs: accelerate launch -m edgeexport distill TEACHER …
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def distill(
     trust_remote_code: TrustRemoteCode = False,
     json: AsJson = False,
 ) -> int:
-    """Parse, teach, show. Run under `accelerate launch -m edgeexport distill …` for several GPUs."""
+    """Parse, teach, show."""
     given: dict[str, Any] = {}
     if layers is not None:
         given["layers"] = parse_layers(layers)
