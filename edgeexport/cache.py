@@ -67,10 +67,12 @@ class Cache:
 
     Args:
         root: where; created when the first entry is made.
+        kept: whether it outlives this run.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: bool = True) -> None:
         self._root = root
+        self.kept = kept
         self._used: set[Path] = set()
         _byte_limit()
 
@@ -143,7 +145,7 @@ def opened_cache(keep: bool) -> Iterator[Cache]:
         return
     root = cache_root() / "fresh"
     with readable_disk_errors(root), temporary_folder(root, _PARTIAL) as folder:
-        yield Cache(folder)
+        yield Cache(folder, kept=False)
 
 
 def _byte_limit() -> int:

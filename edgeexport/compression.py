@@ -14,6 +14,8 @@ from edgeexport.source import Source
 
 RECORD = "compression.json"
 """In a folder that a stage wrote: what was done. It is no part of the model."""
+CHECKPOINT = "checkpoint.pt"
+"""In :attr:`Materials.work`: what an interrupted training goes on from."""
 
 Stage_contra = TypeVar("Stage_contra", contravariant=True)
 
@@ -31,6 +33,7 @@ class Materials:
         open: opens another source by its name, such as a student or a teacher.
         work: a folder that outlives an interrupted run, for checkpoints.
         progress: told of every stage.
+        kept: whether it does; without the user's cache, ``work`` goes with this run.
     """
 
     train: Samples | None
@@ -41,6 +44,7 @@ class Materials:
     open: Callable[[str], Source]
     work: Path
     progress: Progress = field(default_factory=Progress)
+    kept: bool = True
 
 
 class Method(Protocol[Stage_contra]):

@@ -35,6 +35,21 @@ def check_place(path: Path, foreign: Foreign = foreign_file) -> None:
         )
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place where nothing can be written, before hours of work; what is missing above it is not made yet.
+
+    Raises:
+        OutputError: saying why.
+    """
+    path = path.resolve()
+    above = next(parent for parent in path.parents if parent.exists())
+    try:
+        with readable_disk_errors(path), temporary_folder(above, f".{path.name}.partial-"):
+            pass
+    except FileNotFoundError as error:  # as /proc says it
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
 @contextmanager
 def written_whole(path: Path, foreign: Foreign = foreign_file) -> Iterator[Path]:
     """Give a temporary folder beside ``path``, and rename it there when the block ends well.

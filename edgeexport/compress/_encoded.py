@@ -16,6 +16,7 @@ from edgeexport.errors import SamplesError
 from edgeexport.labels import class_index
 from edgeexport.preprocess import TokenizerPreprocess
 from edgeexport.progress import Progress
+from edgeexport.sample_files import wrong_kind
 from edgeexport.samples import Samples, feeds
 from edgeexport.signature import TensorSpec
 from edgeexport.source import Source
@@ -130,6 +131,8 @@ def encode(source: Source, samples: Samples, folder: Path, progress: Progress, l
     Raises:
         SamplesError: samples of another kind, a label that is no class, or shapes that differ in more than a length.
     """
+    if samples.kind != source.preprocess.accepts:
+        raise wrong_kind(source.preprocess.accepts, f"{samples.path} is {samples.what}")
     if not (folder / _INDEX).is_file():
         _write(source, samples, folder, progress, longest)
     return _read(folder)

@@ -20,11 +20,11 @@ import torch
 from edgeexport.compress._encoded import Batch, Encoded, order
 from edgeexport.compress._parameters import freeze_unused, groups
 from edgeexport.compress._passes import Passes, passes
+from edgeexport.compression import CHECKPOINT
 from edgeexport.errors import ConversionError, MissingRequirement, RecipeError
 from edgeexport.progress import Progress
 from edgeexport.stages import Training
 
-CHECKPOINT = "checkpoint.pt"
 _LOOK = 50
 """Steps between looks at the loss: each look waits for the device."""
 _SCORING_BATCH = 256
@@ -114,11 +114,12 @@ class Trainer:
         training: see :class:`~edgeexport.stages.Training`.
         work: a folder for checkpoints, which an interrupted run of the same inputs left something in.
         progress: told of every epoch.
+        kept: whether ``work`` outlives this run.
     """
 
-    def __init__(self, training: Training, work: Path, progress: Progress) -> None:
+    def __init__(self, training: Training, work: Path, progress: Progress, kept: bool = True) -> None:
         self.training = training
-        self._work = work
+        self._work, self._kept = work, kept
         self.progress = progress
         self.accelerator = _accelerator(training)
         self._checkpoint = work / CHECKPOINT
@@ -306,6 +307,8 @@ class Trainer:
     def _left(self) -> str:
         if not self._checkpoint.is_file():
             return "No checkpoint was made yet."
+        if not self._kept:
+            return "Without the cache, no checkpoint is kept."
         return f"The last checkpoint is kept in {self._checkpoint.parent}."
 
 

@@ -40,7 +40,7 @@ class Distillation:
         teacher = source.editable()
         made = _student(source, teacher, stage, materials)
         learner = Pupil(made.student, teacher, stage, objective, made.layers)
-        trainer = Trainer(training, materials.work, materials.progress)
+        trainer = Trainer(training, materials.work, materials.progress, materials.kept)
         with trainer.accelerator.main_process_first():
             data = encode(source, materials.train, materials.work / "train", materials.progress, training.longest)
             scored = _encoded_evaluation(source, materials, objective)

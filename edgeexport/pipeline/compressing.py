@@ -16,10 +16,10 @@ import msgspec
 from edgeexport import discover, tree
 from edgeexport.artifact import file_digest
 from edgeexport.cache import Cache, tool_versions
-from edgeexport.compression import RECORD, Materials, Method
-from edgeexport.errors import ModelError, RecipeError, SamplesError
+from edgeexport.compression import CHECKPOINT, RECORD, Materials, Method
+from edgeexport.errors import EdgeExportError, ModelError, RecipeError
 from edgeexport.pipeline.opening import open_source
-from edgeexport.place import check_place, written_whole
+from edgeexport.place import check_place, check_writable, written_whole
 from edgeexport.progress import Progress
 from edgeexport.samples import Samples
 from edgeexport.settings import Settings
@@ -116,6 +116,7 @@ class Compression:
             open=lambda name: open_source(name, self.options),
             work=self.cache.unfinished("stages", key),
             progress=self.progress,
+            kept=self.cache.kept,
         )
 
         def fill(folder: Path) -> None:
@@ -130,8 +131,9 @@ class Compression:
             return None
         try:
             made = self.cache.make("stages", key, fill)
-        except (SamplesError, RecipeError):  # with other samples or settings, nothing goes on from here
-            shutil.rmtree(materials.work, ignore_errors=True)
+        except EdgeExportError:
+            if not (materials.work / CHECKPOINT).is_file():  # refused, and nothing goes on from here
+                shutil.rmtree(materials.work, ignore_errors=True)
             raise
         shutil.rmtree(materials.work, ignore_errors=True)
         return made
@@ -225,6 +227,7 @@ def run_stage(request: StageRequest, cache: Cache, progress: Progress) -> Record
         EdgeExportError: nothing was written.
     """
     check_place(request.output, _foreign)
+    check_writable(request.output)
     source = open_source(request.model, request.options)
     compression = Compression(
         cache, progress, request.sets, request.options, settings=request.settings, format=request.format

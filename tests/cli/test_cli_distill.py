@@ -167,6 +167,17 @@ def test_a_loss_that_is_not_finite(run, given, cache):
     assert result.exit_code == 2
     assert "training: the loss is not finite by step 3" in result.stderr
     assert "No checkpoint was made yet." in result.stderr
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_where_nothing_can_be_written_is_said_before_the_training(run, given, tmp_path):
+    for place in ("/proc/out", "/proc/above/out"):
+        result = run(*given[:3], "-o", place, "--layers", "1", *QUICK)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: {place} cannot be written: ")
+        assert len(result.stderr.splitlines()) == 1
+    run(*given[:3], "-o", tmp_path / "above" / "out", "--layers", "9")
+    assert not (tmp_path / "above").exists()
 
 
 def test_help_loads_nothing_heavy():

@@ -239,6 +239,12 @@ def test_a_finished_encoding_is_read_again(bert, tiny_bert, tmp_path):
     assert len(encode(bert, samples, tmp_path / "work", Nothing())) == 96
 
 
+def test_samples_of_another_kind(bert, linear, tmp_path):
+    with pytest.raises(SamplesError, match=r"the model takes text; .*calibration.npz is an array file"):
+        encode(bert, open_samples(linear.calibration), tmp_path / "work", Progress())
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize(
     ("label", "said"),
     [("ugly", "set.jsonl line 2: the model has no class 'ugly'"), (7, "label 7 is not one of the model's 2 classes")],

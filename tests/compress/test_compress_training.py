@@ -297,6 +297,14 @@ def test_a_loss_that_is_not_finite(fit, tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in state["learner"].values())
 
 
+def test_a_checkpoint_that_goes_with_the_run_is_not_promised(tmp_path):
+    trainer = Trainer(PLAIN, tmp_path / "work", Progress(), kept=False)
+    data = loop.data()
+    with pytest.raises(ConversionError) as raised:
+        trainer.fit(Broken(9), data, split(len(data), PLAIN))
+    assert raised.value.hint.endswith("Without the cache, no checkpoint is kept.")
+
+
 def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(fit, tmp_path):
     training = Training(epochs=1, batch=20, checkpoint_steps=2)
     with pytest.raises(ConversionError, match="the loss is not finite by step 6"):
