@@ -46,7 +46,6 @@ _READERS: dict[str, Callable[[Path], Reader]] = {
 }
 _CHUNK = 1 << 20
 _VARIES = object()
-_POSITIONS = "position_ids"
 
 
 class Preparer(Protocol):
@@ -151,8 +150,8 @@ def feeds(
 ) -> Iterator[tuple[Sample, dict[str, np.ndarray]]]:
     """Encode samples one by one into what the model takes.
 
-    Arrays that a text model does not take, such as ``token_type_ids``, are left out, and one that takes
-    ``position_ids`` gets them, counted from 0; the array of an ``.npy`` gets the name of the model's only input.
+    Arrays that a text model does not take, such as ``token_type_ids``, are left out; the array of an ``.npy``
+    gets the name of the model's only input.
 
     Args:
         samples: a :class:`Samples` or some of its samples.
@@ -175,8 +174,6 @@ def feeds(
         arrays = encode(sample)
         if preprocess.accepts == "text":
             arrays = {name: array for name, array in arrays.items() if name in names}
-            if _POSITIONS in names:
-                arrays[_POSITIONS] = _positions(arrays["input_ids"])
         elif list(arrays) == [""]:
             arrays = {_only_input(names, sample): arrays[""]}
         if preprocess.accepts == "arrays":
@@ -271,12 +268,6 @@ def check_calibration(
     count = sum(1 for _ in checked)
     checked.finish()
     return count
-
-
-def _positions(ids: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return np.arange(ids.shape[1], dtype=ids.dtype)[None]
 
 
 def _only_input(names: list[str], sample: Sample) -> str:

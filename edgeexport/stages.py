@@ -8,7 +8,8 @@
     method = "vocabulary"
 
 Each table is one of the structures here; a method's module in :mod:`edgeexport.compress` has its name. What a stage
-makes depends on the target's integer scheme where ``for_target`` says so.
+makes depends on the target's integer scheme where ``for_target`` says so, and on no set of samples that ``unused``
+names.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     for_target: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = ("calibration",)
 
     student: str | None = None
     layers: Count | tuple[Annotated[int, msgspec.Meta(ge=0)], ...] | None = None

@@ -125,6 +125,8 @@ def test_what_makes_another_stage(distil, tiny_bert, tmp_path, train):
     assert trained() == 0
     assert trained(stage=Distill(layers=1, alpha=0.4, training=QUICK)) == 1
     assert trained(stage=Distill(layers=1, training=Training(epochs=1, batch=32, learning_rate=1e-3, seed=1))) == 1
+    assert trained(calibration=tiny_bert.calibration) == 0  # distillation takes none
+    assert trained(evaluation=None) == 1  # whose score is told
     moved = shutil.copy(train, tmp_path / "train.jsonl")
     assert trained(train=moved) == 0  # its content counts, wherever it is
     with Path(moved).open("a") as file:
