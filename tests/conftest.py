@@ -103,6 +103,17 @@ def digits(once):
 
 
 @pytest.fixture(scope="session")
+def normed(once):
+    """A CNN with batch normalization, as a torch factory, whose channels differ much."""
+    import normed as module
+
+    folder = once("normed", module.train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEEXPORT_NORMED", str(folder))
+        yield Trained("normed:factory", folder / "calibration.npz", folder / "evaluation.npz")
+
+
+@pytest.fixture(scope="session")
 def tiny_bert(once):
     """A BERT classifier's folder."""
     import tiny_bert as module

@@ -149,3 +149,21 @@ def lines(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def road(tmp_path):
+    """``road(trained, target, **quantization)``."""
+
+    from rehearsals import Road
+
+    def make(trained, target, calibration=None, interface=None, model=None, **rules):
+        flags = {"precision": "w8a8", "quantization": rules}
+        if calibration:
+            flags["calibration"] = calibration
+        if interface:
+            flags["interface"] = interface
+        folder = tmp_path / ("trained-road" if model else "road")
+        return Road(model or trained.model, target, flags, trained.calibration, trained.evaluation, folder)
+
+    return make

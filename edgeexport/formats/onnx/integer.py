@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onnxruntime.quantization import QuantType
 
 Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+_LOOKUPS = ("Gather", "Cast")
+"""Operators whose real-valued outputs come from tables and integers: their readers quantize them."""
 
 
 def assign(graph: Graph, settings: Settings, default: str) -> dict[str, str]:
@@ -158,6 +160,11 @@ def _by_rule(graph: Graph, rules: Quantization, default: str) -> dict[str, str]:
     """The nodes that the target's rules choose, in graph order, all at the default precision."""
     layers = {node.name for node in graph.layers()}
     chosen: dict[str, str] = {}
+    if "*" in rules.op_types:
+        floats = _float_tensors(graph)
+        return {
+            node.name: default for node in graph.nodes if _computes(node, floats) and _allowed(node, layers, default)
+        }
     for node in graph.nodes:
         if node.op_type in rules.carried_op_types:
             wanted = default == "w8a8" and _reads_integers(graph, node, chosen, rules)
@@ -170,6 +177,16 @@ def _by_rule(graph: Graph, rules: Quantization, default: str) -> dict[str, str]:
         if wanted and node.op_type in (*rules.op_types, *rules.carried_op_types):
             chosen[node.name] = default
     return chosen
+
+
+def _computes(node: Any, floats: Collection[str]) -> bool:
+    """Whether a node reads and writes real numbers; look-ups in tables and shapes of tensors do not."""
+    return node.op_type not in _LOOKUPS and any(name in floats for name in node.output)
+
+
+def _allowed(node: Any, layers: Collection[str], default: str) -> bool:
+    """Whether a precision is for all operators, or for layers alone."""
+    return default == "w8a8" or node.name in layers
 
 
 def _is_stem(graph: Graph, node: Any, chosen: Mapping[str, str], rules: Quantization) -> bool:

@@ -21,7 +21,6 @@ _ELSEWHERE = {
     "smoothing": 0.0,
     "reduce_range": False,
     "bias_correction": False,
-    "mask_value": 0.0,
     "float_outputs": (),
 }
 """Rules of other formats, with the value that leaves them off."""
@@ -49,8 +48,9 @@ class TfliteFormat:
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
         """Bring the float32 model to ``settings.precision``."""
-        from edgeexport.formats.tflite.flatbuffer import read_model
+        from edgeexport.formats.tflite.flatbuffer import read_model, write_model
         from edgeexport.formats.tflite.inspect import read_signature
+        from edgeexport.formats.tflite.masks import raise_masks
         from edgeexport.formats.tflite.quantize import quantize
 
         _check_rules(settings)
@@ -58,7 +58,14 @@ class TfliteFormat:
             shutil.copyfile(baseline.path, path)
             return replace(baseline, path=path)
         model = read_model(baseline.path)
-        precisions, intervals, notes = _decide(model, baseline.path, settings, feeds)
+        content = baseline.path.read_bytes()
+        masks = raise_masks(model, settings.quantization.mask_value)
+        if masks:
+            write_model(model, path)
+            content = path.read_bytes()
+        precisions, intervals, notes = _decide(model, content, settings, feeds)
+        if masks:
+            notes.append(f"{masks} attention mask constants raised to {settings.quantization.mask_value:g}")
         quantize(model, precisions, intervals, settings, path)
         written = read_signature(read_model(path), path.name)
         signature = _with_integers(baseline.signature, written)
@@ -89,7 +96,7 @@ def open_format() -> TfliteFormat:
 
 
 def _decide(
-    model: Any, path: Path, settings: Settings, feeds: Feeds | None
+    model: Any, content: bytes, settings: Settings, feeds: Feeds | None
 ) -> tuple[dict[str, str], dict[str, Interval], list[str]]:
     """The precision of each operator, the interval of each activation that needs one, and notes for the report."""
     from edgeexport.formats.tflite.observe import Observer, common_name, find_intervals
@@ -110,7 +117,7 @@ def _decide(
         tensors = [name for node in graph.nodes if node.name in static for name in graph.activations(node)]
         if settings.quantization.io_type != "float32":
             tensors += graph.ends()
-        observer = Observer(model, path.read_bytes(), tensors)
+        observer = Observer(model, content, tensors)
         ranges = observer.ranges(feeds("activation ranges"))
         coarse = fall_back(graph, precisions, ranges, settings)
         precisions = carry(graph, {**assigned, **dict.fromkeys(coarse, settings.quantization.fallback)}, settings)

@@ -291,7 +291,6 @@ def test_indices_stay_integers_of_their_own(convert, ids):
         ("smoothing", 0.5),
         ("reduce_range", True),
         ("bias_correction", True),
-        ("mask_value", -100.0),
         ("float_outputs", ("FULLY_CONNECTED",)),
     ],
 )
