@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edgeexport.progress import Progress
 from edgeexport.samples import Samples
@@ -46,4 +46,27 @@ class Materials:
     open: Callable[[str], Source]
     work: Path
     progress: Progress = field(default_factory=Progress)
+    kept: bool = True
     scheme: Scheme | None = None
+
+
+class Method(Protocol[Stage_contra]):
+    """Makes a better source out of a source."""
+
+    def compress(self, source: Source, stage: Stage_contra, materials: Materials, folder: Path) -> dict[str, Any]:
+        """Write the changed model to ``folder``, which is empty; it opens as a source.
+
+        Args:
+            source: left as it is.
+            stage: its structure of :mod:`edgeexport.stages`.
+            materials: see :class:`Materials`.
+            folder: where.
+
+        Returns:
+            What happened, as plain values for the report; ``summary`` says it in a sentence.
+
+        Raises:
+            RecipeError: the stage contradicts the model.
+            SamplesError: the samples are missing or unfit.
+            ModelError: the model cannot be changed in this way.
+        """

@@ -134,6 +134,8 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
         alpha: weight of the teacher's scores, as in :class:`Distill`.
         ranges: ``observed`` takes activation ranges as calibration will find them; ``learned`` trains them (LSQ,
             arXiv:1902.08153).
+        pressure: weight of the logarithm of kurtosis (after arXiv:2002.07686) of each activation whose outliers leave
+            too few steps to the rest, for every sample.
         training: see :class:`Training`.
     """
 
@@ -143,6 +145,7 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     temperature: Positive = 2.0
     alpha: Fraction = 0.5
     ranges: Literal["observed", "learned"] = "observed"
+    pressure: Weight = 0.02
     training: Training = Training(epochs=1, learning_rate=2e-5)
 
 

@@ -17,8 +17,6 @@ from edgeexport.ranges import Range
 if TYPE_CHECKING:
     from edgeexport.settings import Calibration, Interface
 
-_COARSE_DB = 26.0
-"""Activations below this signal to noise over their extremes have outliers that training takes down."""
 _MOST = 64
 """Samples at once."""
 
@@ -71,7 +69,6 @@ def calibrate(
         if one.fixed is not None or one.seen.count:
             one.set_range(one.fixed or one.found(calibration))
         one.histogram = None
-        one.pressed = one.fixed is None and one.seen.count > 0 and one.seen.snr_db() < _COARSE_DB
     set_mode(graph, "rounded")
 
 

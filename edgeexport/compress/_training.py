@@ -37,6 +37,9 @@ class Learner(Protocol):
     trained and kept in checkpoints.
     """
 
+    def begin(self, step: int, steps: int) -> None:
+        """Told before each of so many steps, counted from 0."""
+
     def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Sums over a batch without gradients: ``loss``, and ``right`` where samples have classes."""
 
@@ -199,6 +202,7 @@ class Trainer:
             return
         mine = chosen[at::processes]
         _seed(self.training.seed, run.history.steps, at)
+        run.learner.begin(run.history.steps, run.steps)  # type: ignore[operator]
         for group in run.optimizer.param_groups:
             group["lr"] = _rate(self.training, run.history.steps, run.steps)
         pieces = [piece for piece in np.array_split(mine, self.training.accumulate) if len(piece)]

@@ -109,6 +109,9 @@ class Pupil(torch.nn.Module):
         self._teacher[0].model.to("cpu")
         self._answers = None
 
+    def begin(self, step: int, steps: int) -> None:
+        """See :class:`~edgeexport.compress._training.Learner`."""
+
     def forward(self, batch: Batch) -> torch.Tensor:
         """[batch]."""
         return self._losses(batch)[0]

@@ -31,8 +31,8 @@ from edgeexport.stages import Distill, Qat
 _LOOKS = 4
 """Times an epoch that observed ranges are found anew, for they move with the weights."""
 _EXAMPLES = 3
-_PRESSURE = 0.02
-"""Weight of the logarithm of kurtosis, for each activation whose outliers leave too few steps to the rest."""
+_COARSE_DB = 26.0
+"""Activations below this signal to noise over their extremes have outliers that training takes down."""
 
 
 class QuantizationAwareTraining:
@@ -67,8 +67,7 @@ class QuantizationAwareTraining:
             device=trainer.device,
         )
         parts = split(len(data), stage.training)
-        every = max(1, -(-len(parts.training) // stage.training.batch) // _LOOKS)
-        learner = RoundedPupil(rehearsal, teacher, stage, objective, every)
+        learner = RoundedPupil(rehearsal, teacher, stage, objective)
         learner.attend(trainer, data, np.concatenate([parts.training, parts.held_out]))
         facts: dict[str, Any] = {
             "format": materials.format,
@@ -146,6 +145,9 @@ class Rehearsal:
         if coarse:
             self.rounded = rounded(*coarse)
             self.look()
+        # Once for all: which they are decides what a recorded pass computes, and a resumed run must find the same.
+        for one in activations(self.rounded.model).values() if stage.pressure else ():
+            one.pressed = one.fixed is None and one.seen.count > 0 and one.seen.snr_db() < _COARSE_DB
 
     def look(self) -> None:
         """Find the activations' ranges with the weights as they are now."""
@@ -192,28 +194,27 @@ class RoundedPupil(Pupil):
         teacher: whose scores are learned.
         stage: with the weights.
         objective: the task's.
-        every: steps between looks at the ranges.
     """
 
-    def __init__(self, rehearsal: Rehearsal, teacher: Editable, stage: Qat, objective: Objective, every: int) -> None:
+    def __init__(self, rehearsal: Rehearsal, teacher: Editable, stage: Qat, objective: Objective) -> None:
         taught = Distill(temperature=stage.temperature, alpha=stage.alpha, training=stage.training)
         super().__init__(rehearsal.rounded, teacher, taught, objective, ())
-        self._rehearsal, self._every = rehearsal, every
-        self._observed = stage.ranges == "observed"
+        self._rehearsal, self._stage_of_training = rehearsal, stage
         self._stale = False
-        self.taken: torch.Tensor
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+
+    def begin(self, step: int, steps: int) -> None:
+        """Look at the ranges again where that is due."""
+        looks = _LOOKS * self._stage_of_training.training.epochs
+        if self._stage_of_training.ranges == "observed":
+            if step and step * looks // steps != (step - 1) * looks // steps:
+                self._rehearsal.look()
+            self._stale = True
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """[batch]."""
-        if self._observed and self.training:
-            taken = int(self.taken)
-            if taken and taken % self._every == 0:
-                self._rehearsal.look()
-            self.taken.fill_(taken + 1)
-            self._stale = True
         losses: torch.Tensor = super().forward(batch)
-        return losses + _PRESSURE * self._rehearsal.peaks() if self.training else losses
+        pressure = self._stage_of_training.pressure
+        return losses + pressure * self._rehearsal.peaks() if self.training and pressure else losses
 
     def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
         """See :class:`~edgeexport.compress._training.Learner`."""

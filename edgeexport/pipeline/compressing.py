@@ -18,7 +18,7 @@ from edgeexport.artifact import file_digest
 from edgeexport.cache import Cache, tool_versions
 from edgeexport.compression import CHECKPOINT, RECORD, Materials, Method
 from edgeexport.errors import EdgeExportError, ModelError, RecipeError
-from edgeexport.pipeline.opening import open_source
+from edgeexport.pipeline.opening import open_scheme, open_source
 from edgeexport.place import check_place, check_writable, written_whole
 from edgeexport.progress import Progress
 from edgeexport.samples import Samples
@@ -117,6 +117,7 @@ class Compression:
             work=self.cache.unfinished("stages", key),
             progress=self.progress,
             kept=self.cache.kept,
+            scheme=open_scheme(self.format) if self.format else None,
         )
 
         def fill(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from edgeexport.conversion import Format
 from edgeexport.errors import BundleError, DeviceError, ModelError, RecipeError, TargetError
 from edgeexport.job import Device
 from edgeexport.preprocess import from_dict
+from edgeexport.scheme import Scheme
 from edgeexport.settings import ModelFacts
 from edgeexport.source import Source, SourceOptions
 from edgeexport.target import Estimation
@@ -49,6 +52,15 @@ def open_format(name: str) -> Format:
         raise ModelError(f"there is no format '{name}'", f"Formats: {known}.")
     opened: Format = module.open_format()
     return opened
+
+
+def open_scheme(name: str) -> Scheme | None:
+    """How the format of that name computes with integers, or None where it does not say."""
+    module = discover.load("edgeexport.formats", name)
+    if module is None or importlib.util.find_spec(f"{module.__name__}.scheme") is None:
+        return None
+    scheme: Scheme = importlib.import_module(f"{module.__name__}.scheme").open_scheme()
+    return scheme
 
 
 def add_facts(source: Source, facts: ModelFacts) -> None:
