@@ -134,8 +134,8 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
         alpha: weight of the teacher's scores, as in :class:`Distill`.
         ranges: ``observed`` takes activation ranges as calibration will find them; ``learned`` trains them (LSQ,
             arXiv:1902.08153).
-        pressure: weight of the logarithm of kurtosis (after arXiv:2002.07686) of each activation whose outliers leave
-            too few steps to the rest, for every sample.
+        pressure: weight of the mean logarithm of kurtosis (after arXiv:2002.07686) of the activations whose outliers
+            leave too few steps to the rest.
         training: see :class:`Training`.
     """
 

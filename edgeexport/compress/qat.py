@@ -146,8 +146,12 @@ class Rehearsal:
             self.rounded = rounded(*coarse)
             self.look()
         # Once for all: which they are decides what a recorded pass computes, and a resumed run must find the same.
-        for one in activations(self.rounded.model).values() if stage.pressure else ():
-            one.pressed = one.fixed is None and one.seen.count > 0 and one.seen.snr_db() < _COARSE_DB
+        found = activations(self.rounded.model).values() if stage.pressure else ()
+        self._pressed = [
+            one for one in found if one.fixed is None and one.seen.count and one.seen.snr_db() < _COARSE_DB
+        ]
+        for one in self._pressed:
+            one.pressed = True
 
     def look(self) -> None:
         """Find the activations' ranges with the weights as they are now."""
@@ -157,9 +161,13 @@ class Rehearsal:
             )
 
     def peaks(self) -> torch.Tensor | float:
-        """Sum over the activations that stand out of how far they do, in the forward before."""
-        found = [one.peak for one in activations(self.rounded.model).values() if one.pressed and one.peak is not None]
-        return sum(found) if found else 0.0
+        """Mean over the activations that stand out of how far they do, in the forward before; asked once."""
+        found = []
+        for one in self._pressed:
+            if one.peak is not None:
+                found.append(one.peak)
+                one.peak = None  # else it would hold the step's whole graph of gradients until the next
+        return torch.stack(found).mean() if found else 0.0
 
     def counts(self) -> dict[str, int]:
         """How many operators have each precision."""
