@@ -102,7 +102,7 @@ def run_verify(
         open_format(bundle.manifest.format).inspect(float32)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
-    return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle))
+    return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle), named=float32 is not None)
 
 
 def compress(request: StageRequest, progress: Progress, *, use_cache: bool = True) -> Record | None:

@@ -101,8 +101,13 @@ class Verification:
             cache.make("reports", key, lambda folder: _copy_reports(bundle.path, folder))
         return report
 
-    def run(self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None) -> Report:
-        """Verify and write ``report.json`` and ``report.html`` into the bundle."""
+    def run(
+        self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None, *, named: bool = False
+    ) -> Report:
+        """Verify and write ``report.json`` and ``report.html`` into the bundle.
+
+        ``named`` says that somebody chose ``float32``: then a float32 bundle is timed too, against that other model.
+        """
         target, settings = rules(bundle)
         self.require(target)
         opened = open_format(target.format)
@@ -113,7 +118,8 @@ class Verification:
         predictions = []
         try:
             for device, need in itertools.product(self._devices, target.runtimes):
-                plan = self._plan(bundle, evaluation, settings, float32)
+                compared = float32 if named or bundle.manifest.precision != "fp32" else None
+                plan = self._plan(bundle, evaluation, settings, compared)
                 run, firsts = verify_on(device, need.name, plan, self._progress)
                 runs.append(run)
                 predictions.append(firsts)
@@ -185,7 +191,7 @@ class Verification:
         missing_latency = ""
         if run.stand_in is not None:
             missing_latency = f"not timed: the times of an {run.stand_in} say nothing about a device"
-        elif run.evidence == "measured" and _comparable(bundle, settings):
+        elif run.evidence == "measured" and bundle.manifest.precision != "fp32" and _comparable(bundle, settings):
             missing_latency = "the float32 model is not here; name it with --float32, or export again"
         yield from budget.run_checks(
             run,
@@ -221,7 +227,7 @@ def measure_size(bundle: Bundle) -> Size:
 def _comparable(bundle: Bundle, settings: Settings) -> bool:
     """Whether timing against float32 is wanted and means something: both then take the same inputs."""
     integers = any(spec.scale is not None for spec in bundle.signature.inputs)
-    return bundle.manifest.precision != "fp32" and settings.timing.pairs > 0 and not integers
+    return settings.timing.pairs > 0 and not integers
 
 
 def _compatibility(opened: Format, bundle: Bundle, target: Target) -> Iterator[Check]:
