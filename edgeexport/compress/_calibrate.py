@@ -12,6 +12,7 @@ from torch.nn import functional
 from edgeexport.compress._encoded import Batch, Encoded
 from edgeexport.compress._fake_quant import TableSteps
 from edgeexport.compress._prepare import activations, rounders, set_mode
+from edgeexport.errors import ConversionError
 from edgeexport.ranges import Range
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def calibrate(
         calibration: by which method.
         interface: the artifact's lengths.
         device: the graph's.
+
+    Raises:
+        ConversionError: an activation is not finite.
     """
     found = list(activations(graph).values())
     for one in found:
@@ -58,6 +62,7 @@ def calibrate(
         set_mode(graph, "extremes")
         for batch in shaped(data, interface, device):
             graph(batch)
+        _check_finite(graph)
         if calibration.method != "minmax":
             set_mode(graph, "histogram")
             for one in found:
@@ -70,6 +75,16 @@ def calibrate(
             one.set_range(one.fixed or one.found(calibration))
         one.histogram = None
     set_mode(graph, "rounded")
+
+
+def _check_finite(graph: torch.nn.Module) -> None:
+    """Refuse weights that training has driven apart: the rounding of a small variance, for one, has steep gradients."""
+    for name, one in activations(graph).items():
+        if one.seen.count and not one.seen.finite:
+            raise ConversionError(
+                f"an activation ({name}) is not finite any more",
+                "Lower training.learning_rate, or check the calibration samples.",
+            )
 
 
 def _padded(data: Encoded, batch: Batch, length: int) -> Batch:

@@ -7,7 +7,7 @@ import torch
 from edgeexport.compress import qat
 from edgeexport.compress._batch_norm import fold
 from edgeexport.compress._graph import capture, op_name
-from edgeexport.errors import RecipeError, SamplesError
+from edgeexport.errors import ConversionError, RecipeError, SamplesError
 from edgeexport.stages import Qat, Training
 
 PER_TENSOR = {
@@ -126,3 +126,11 @@ def test_an_override_that_matches_nothing_is_refused(road, normed):
     made.flags["overrides"] = [{"precision": "fp32", "name": "no-such-module"}]
     with pytest.raises(RecipeError, match="matches nothing"):
         made.rehearsal()
+
+
+def test_weights_that_training_drove_apart_are_refused(road, normed):
+    rehearsal = road(normed, "desktop-x86", per_channel=False).rehearsal()
+    with torch.no_grad():
+        next(iter(rehearsal.rounded.model.parameters())).fill_(float("nan"))
+    with pytest.raises(ConversionError, match="is not finite any more"):
+        rehearsal.look()
