@@ -43,16 +43,14 @@ def factory():
     return model
 
 
-def train(folder):
-    """Write the weights, ``calibration.npz`` (300, no labels) and ``evaluation.npz`` (400, with labels)."""
+def fit(model):
+    """Train on all images but the first 400; gives images and labels, shuffled by a seed."""
     from sklearn.datasets import load_digits
 
-    torch.manual_seed(0)
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     images = (data.images[order, None] / 16).astype(np.float32)
     labels = data.target[order].astype(np.int64)
-    model = Digits()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(8):
         for start in range(400, len(images), 64):
@@ -60,6 +58,14 @@ def train(folder):
             scores = model(torch.from_numpy(images[start : start + 64]))
             nn.functional.cross_entropy(scores, torch.from_numpy(labels[start : start + 64])).backward()
             optimizer.step()
+    return images, labels
+
+
+def train(folder):
+    """Write the weights, ``calibration.npz`` (300, no labels) and ``evaluation.npz`` (400, with labels)."""
+    torch.manual_seed(0)
+    model = Digits()
+    images, labels = fit(model)
     torch.save(model.state_dict(), folder / WEIGHTS)
     np.savez(folder / "calibration.npz", image=images[400:700])
     np.savez(folder / "evaluation.npz", image=images[:400], label=labels[:400])

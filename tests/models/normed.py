@@ -45,21 +45,11 @@ def factory():
 def train(folder):
     """Write the weights, and ``train.npz`` (900), ``calibration.npz`` (300), ``evaluation.npz`` (400)."""
     import numpy as np
-    from sklearn.datasets import load_digits
+    from digits import fit
 
     torch.manual_seed(0)
-    data = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.target))
-    images = (data.images[order, None] / 16).astype(np.float32)
-    labels = data.target[order].astype(np.int64)
     model = Normed()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(8):
-        for start in range(400, len(images), 64):
-            optimizer.zero_grad()
-            scores = model(torch.from_numpy(images[start : start + 64]))
-            nn.functional.cross_entropy(scores, torch.from_numpy(labels[start : start + 64])).backward()
-            optimizer.step()
+    images, labels = fit(model)
     _spread(model.eval())
     torch.save(model.state_dict(), folder / WEIGHTS)
     np.savez(folder / "train.npz", image=images[400:1300], label=labels[400:1300])
