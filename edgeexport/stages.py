@@ -104,6 +104,7 @@ class Vocabulary(
     """
 
     for_target: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = ("calibration",)
 
     minimum_count: Count = 1
     keep: tuple[str, ...] = ()
@@ -120,6 +121,7 @@ class Equalize(
     """
 
     for_target: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = ("train", "evaluation")
 
     alpha: Fraction = 0.5
     cross_layer: bool = True
@@ -140,6 +142,7 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     """
 
     for_target: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ()
 
     teacher: str | None = None
     temperature: Positive = 2.0

@@ -140,14 +140,13 @@ class Compression:
         return made
 
     def _key(self, source: Source, stage: Stage) -> dict[str, Any]:
-        unused: tuple[str, ...] = getattr(stage, "unused", ())
         named = [name for key in ("student", "teacher") if (name := getattr(stage, key, None)) is not None]
         return {
             "source": source.fingerprint(),
             "preprocess": msgspec.to_builtins(source.preprocess),
             "method": name_of(stage),
             "stage": msgspec.to_builtins(stage),
-            "sets": {name: one for name, one in self.sets.digests().items() if name not in unused},
+            "sets": {name: one for name, one in self.sets.digests().items() if name not in stage.unused},
             "opened": [self._opened(name) for name in named],
             "target": self._target_key(stage),
         }
