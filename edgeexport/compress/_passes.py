@@ -115,7 +115,8 @@ class RecordedPasses(Passes):
         except RuntimeError as error:
             self._able = False
             torch.cuda.synchronize(self.device)
-            reason = str(error).strip().splitlines()[0]
+            first = error.__context__ or error  # ending a failed recording raises an error of its own
+            reason = str(first).strip().splitlines()[0]
             self._progress.say(f"the model's passes cannot be recorded for the GPU and run one by one: {reason}")
             self._add(batch, share)
             return
