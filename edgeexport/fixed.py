@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgeexport.errors import ModelError, RecipeError
-from edgeexport.preprocess import ImagePreprocess
+from edgeexport.preprocess import ImagePreprocess, TokenizerPreprocess
 from edgeexport.settings import Interface
 from edgeexport.signature import TensorSpec
 from edgeexport.source import Source
@@ -43,7 +44,7 @@ def fixed_dimensions(source: Source, interface: Interface, title: str) -> Dimens
 
     Raises:
         ModelError: an input has a dtype that no such format has.
-        RecipeError: more than one dimension is left, or no length is given for it.
+        RecipeError: more than one dimension is left, no length is given for it, or one that the model does not take.
     """
     signature = source.signature
     firsts = [spec.shape[0] for spec in (*signature.inputs, *signature.outputs) if spec.shape]
@@ -67,7 +68,39 @@ def fixed_dimensions(source: Source, interface: Interface, title: str) -> Dimens
             f"{source.name}: {title} has fixed shapes, and no length is given for '{free[0]}'",
             "Give the lengths to convert for, such as --set interface.lengths=[64,128].",
         )
+    if free:
+        check_lengths(source, interface.lengths)
     return Dimensions(fixed, free[0] if free else None, tuple(sorted(set(interface.lengths))) if free else ())
+
+
+def check_lengths(source: Source, lengths: Collection[int]) -> None:
+    """Refuse lengths of a text that a model does not take, such as more tokens than it has positions.
+
+    A length within what the tokenizer gives is not tried.
+
+    Raises:
+        RecipeError: with the longest that the tokenizer gives.
+    """
+    import numpy as np
+
+    longest = source.preprocess.max_length if isinstance(source.preprocess, TokenizerPreprocess) else None
+    for length in lengths if longest is not None else ():
+        if length <= (longest or 0):
+            continue
+        feeds = {spec.name: np.zeros(_at(spec, length), spec.dtype) for spec in source.signature.inputs}
+        try:
+            source.reference(feeds)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise RecipeError(
+                f"{source.name} does not take texts of {length} tokens, which interface.lengths asks for; its "
+                f"tokenizer gives {longest} at most",
+                f"Give the lengths that it takes: --set interface.lengths=[{longest}].",
+            ) from error
+
+
+def _at(spec: TensorSpec, length: int) -> list[int]:
+    """One sample's shape, its dynamic dimensions beside the batch of this length."""
+    return [size if isinstance(size, int) else length if axis else 1 for axis, size in enumerate(spec.shape)]
 
 
 def _image_size(preprocess: ImagePreprocess, title: str) -> tuple[int, int]:

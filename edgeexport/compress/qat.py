@@ -23,6 +23,7 @@ from edgeexport.compress._training import Trainer, split
 from edgeexport.compress.distill import Pupil, check_labels
 from edgeexport.compression import Materials
 from edgeexport.errors import RecipeError, SamplesError
+from edgeexport.fixed import check_lengths
 from edgeexport.scheme import Scheme
 from edgeexport.settings import Settings
 from edgeexport.source import Editable, Source
@@ -48,6 +49,7 @@ class QuantizationAwareTraining:
                 'Choose ranges = "observed".',
             )
         train, calibration = _sets(source, materials)
+        check_lengths(source, settings.interface.lengths)
         objective = objective_of(source)
         editable = source.editable()
         teacher = (materials.open(stage.teacher) if stage.teacher else source).editable()
