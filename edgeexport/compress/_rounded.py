@@ -112,7 +112,7 @@ class Rounded(Editable):
 
     def replaced(self, model: torch.nn.Module) -> Editable:
         """See :class:`~edgeexport.source.Editable`."""
-        raise NotImplementedError
+        raise ModelError(f"{self.name}: a rounded model stands for the one that it was captured from, and no other")
 
     def save(self, folder: Any) -> None:
         """See :class:`~edgeexport.source.Editable`."""
