@@ -110,7 +110,7 @@ class Rounded(Editable):
                 if place is not None and place is not values:
                     place.copy_(values)
 
-    def replaced(self, model: torch.nn.Module) -> Editable:
+    def replaced(self, model: torch.nn.Module) -> Editable:  # noqa: ARG002
         """See :class:`~edgeexport.source.Editable`."""
         raise ModelError(f"{self.name}: a rounded model stands for the one that it was captured from, and no other")
 
