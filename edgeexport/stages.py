@@ -60,6 +60,13 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     checkpoint_steps: Count | None = None
 
 
+class Rounding(Training, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same for a model that knows its task, and learns to round: fewer passes in smaller steps."""
+
+    epochs: Count = 1
+    learning_rate: Positive = 2e-5
+
+
 class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="method", tag="distill"):
     """Teach a smaller model what a larger one gives (Hinton et al., arXiv:1503.02531).
 
@@ -136,9 +143,11 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
         alpha: weight of the teacher's scores, as in :class:`Distill`.
         ranges: ``observed`` takes activation ranges as calibration will find them; ``learned`` trains them (LSQ,
             arXiv:1902.08153).
-        pressure: weight of the mean logarithm of kurtosis (after arXiv:2002.07686) of the activations whose outliers
-            leave too few steps to the rest.
-        training: see :class:`Training`.
+        pressure: weight of how far outliers stand out of those activations where they leave too few steps to the rest.
+        settle: passes over the training set before those of ``training``, in float32 and with that pressure, of a model
+            that has such activations: they are gone when rounding begins. 0 leaves these passes out.
+        settle_rate: their learning rate, at its peak.
+        training: see :class:`Rounding`; of the passes with rounding.
     """
 
     for_target: ClassVar[bool] = True
@@ -148,8 +157,10 @@ class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     temperature: Positive = 2.0
     alpha: Fraction = 0.5
     ranges: Literal["observed", "learned"] = "observed"
-    pressure: Weight = 0.02
-    training: Training = Training(epochs=1, learning_rate=2e-5)
+    pressure: Weight = 0.05
+    settle: Annotated[int, msgspec.Meta(ge=0)] = 4
+    settle_rate: Positive = 1e-4
+    training: Rounding = Rounding()
 
 
 def _tag(kind: type[msgspec.Struct]) -> str:

@@ -17,6 +17,8 @@ from edgeexport.compress._plan import Kind, Plan
 from edgeexport.scheme import Scheme
 from edgeexport.settings import Settings
 
+_LEAST_VARIANCE = 1e-10
+
 
 class SchemeQuantizer(Quantizer):  # type: ignore[misc]
     """Annotates a graph with a plan.
@@ -100,12 +102,26 @@ class SchemeQuantizer(Quantizer):  # type: ignore[misc]
 def prepare(module: GraphModule, quantizer: SchemeQuantizer) -> GraphModule:
     """The graph with rounding put in, still passing values through; see :func:`set_mode`."""
     prepared: GraphModule = prepare_qat_pt2e(module, quantizer)
+    _keep_finite(prepared)
     named: dict[str, Any] = dict(prepared.named_parameters())
     for node in prepared.graph.nodes:
         made = prepared.get_submodule(node.target) if node.op == "call_module" else None
         if isinstance(made, TableSteps):
             made.reads(named[node.args[0].args[0].target])
     return prepared
+
+
+def _keep_finite(prepared: GraphModule) -> None:
+    """Hold the variances that rounding makes zero just above it.
+
+    The result is far outside its range either way, and clamped; a gradient of nothing times infinity would be none.
+    """
+    for node in list(prepared.graph.nodes):
+        if op_name(node) == "rsqrt":
+            with prepared.graph.inserting_before(node):
+                held = prepared.graph.call_function(torch.ops.aten.clamp_min.default, (node.args[0], _LEAST_VARIANCE))
+            node.replace_input_with(node.args[0], held)
+    prepared.recompile()
 
 
 def rounders(module: torch.nn.Module) -> Iterator[ActivationSteps | WeightSteps]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from edgeexport.compress._calibrate import calibrate, shaped
 from edgeexport.compress._encoded import Batch, Encoded, encode
 from edgeexport.compress._objectives import Objective, objective_of
-from edgeexport.compress._prepare import activations
+from edgeexport.compress._prepare import activations, set_mode
 from edgeexport.compress._rounded import Rounded
-from edgeexport.compress._training import Trainer, split
+from edgeexport.compress._training import History, Split, Trainer, split
 from edgeexport.compress.distill import Pupil, check_labels
 from edgeexport.compression import Materials
 from edgeexport.errors import RecipeError, SamplesError
@@ -53,47 +54,45 @@ class QuantizationAwareTraining:
         objective = objective_of(source)
         editable = source.editable()
         teacher = (materials.open(stage.teacher) if stage.teacher else source).editable()
-        trainer = Trainer(stage.training, materials.work, materials.progress)
-        with trainer.accelerator.main_process_first():
+        course = _Course(stage, teacher, objective, materials)
+        with course.trainer.accelerator.main_process_first():
             data = encode(source, train, materials.work / "train", materials.progress, stage.training.longest)
             seen = encode(source, calibration, materials.work / "calibration", materials.progress, _longest(settings))
         check_labels(source, data, stage.alpha, objective, str(train.path))
-        editable.model.to(trainer.device)
-        rehearsal = Rehearsal(
-            source,
-            editable,
-            seen.to(trainer.device),
-            scheme=scheme,
-            settings=settings,
-            stage=stage,
-            device=trainer.device,
-        )
+        evaluation = None
+        if materials.evaluation is not None:
+            evaluation = encode(
+                source, materials.evaluation, materials.work / "evaluation", materials.progress, _longest(settings)
+            )
+        device = course.trainer.device
+        editable.model.to(device)
+        calibration_set = seen.to(device)
+
+        def rehearse() -> Rehearsal:
+            return Rehearsal(
+                source, editable, calibration_set, scheme=scheme, settings=settings, stage=stage, device=device
+            )
+
+        rehearsal = rehearse()
         parts = split(len(data), stage.training)
-        learner = RoundedPupil(rehearsal, teacher, stage, objective)
-        learner.attend(trainer, data, np.concatenate([parts.training, parts.held_out]))
         facts: dict[str, Any] = {
             "format": materials.format,
             "folded": rehearsal.rounded.folded,
-            "operators": rehearsal.counts(),
             "trained_on": len(parts.training),
+            "before": rehearsal.score(evaluation, objective),
         }
-        evaluation = None
-        if materials.evaluation is not None:
-            longest = _longest(settings)
-            evaluation = encode(
-                source, materials.evaluation, materials.work / "evaluation", materials.progress, longest
-            )
-            facts["before"] = rehearsal.score(evaluation, objective)
-        history = trainer.fit(learner, data, parts)
-        facts["training"] = history.facts()
-        learner.dismiss()
-        learner.to(trainer.device)
-        rehearsal.look()
-        if evaluation is not None:
-            facts["after"] = rehearsal.score(evaluation, objective)
-        learner.to("cpu")
-        if trainer.leads:
+        if stage.settle and rehearsal.pressed:
+            facts["settling"] = course.settle(rehearsal, data, parts).facts()
+            rehearsal.rounded.write_back()
+            rehearsal = rehearse()
+            facts["settled"] = rehearsal.score(evaluation, objective)
+        facts["operators"] = rehearsal.counts()
+        facts["training"] = course.round(rehearsal, data, parts).facts()
+        facts["after"] = rehearsal.score(evaluation, objective)
+        rehearsal.rounded.model.to("cpu")
+        if course.trainer.leads:
             rehearsal.rounded.save(folder)
+        facts = {key: value for key, value in facts.items() if value != {}}
         return {"summary": _summary(source.name, facts), **facts}
 
 
@@ -111,8 +110,12 @@ class Rehearsal:
         seen: calibration samples, on the device.
         scheme: the format's.
         settings: of the export that follows.
-        stage: whether ranges are learned.
+        stage: whether ranges are learned, and outliers pressed.
         device: where all of it is.
+
+    Attributes:
+        rounded: the model.
+        pressed: activations in which outliers leave too few steps to the rest.
     """
 
     def __init__(
@@ -149,10 +152,8 @@ class Rehearsal:
             self.look()
         # Once for all: which they are decides what a recorded pass computes, and a resumed run must find the same.
         found = activations(self.rounded.model).values() if stage.pressure else ()
-        self._pressed = [
-            one for one in found if one.fixed is None and one.seen.count and one.seen.snr_db() < _COARSE_DB
-        ]
-        for one in self._pressed:
+        self.pressed = [one for one in found if one.fixed is None and one.seen.count and one.seen.snr_db() < _COARSE_DB]
+        for one in self.pressed:
             one.pressed = True
 
     def look(self) -> None:
@@ -165,7 +166,7 @@ class Rehearsal:
     def peaks(self) -> torch.Tensor | float:
         """Mean over the activations that stand out of how far they do, in the forward before; asked once."""
         found = []
-        for one in self._pressed:
+        for one in self.pressed:
             if one.peak is not None:
                 found.append(one.peak)
                 one.peak = None  # else it would hold the step's whole graph of gradients until the next
@@ -188,34 +189,67 @@ class Rehearsal:
         assert kept is not None
         return kept
 
-    def score(self, data: Encoded, objective: Objective) -> dict[str, float]:
-        """How the rounded model does on labelled samples that only score."""
-        if not data.labelled or objective.truth != "labels":
+    def score(self, data: Encoded | None, objective: Objective) -> dict[str, float]:
+        """How the rounded model does on labelled samples that only score; empty where there are none."""
+        if data is None or not data.labelled or objective.truth != "labels":
             return {}
         right = int((self.outputs(data).argmax(-1) == data.labels).sum())
         return {"accuracy": right / len(data), "samples": len(data)}
 
 
+class _Course:
+    """The two trainings of a model: in float32 until its outliers are gone, and with rounding."""
+
+    def __init__(self, stage: Qat, teacher: Editable, objective: Objective, materials: Materials) -> None:
+        self._stage, self._teacher, self._objective, self._materials = stage, teacher, objective, materials
+        self.trainer = Trainer(stage.training, materials.work, materials.progress)
+
+    def settle(self, rehearsal: Rehearsal, data: Encoded, parts: Split) -> History:
+        """Train in float32. Nothing is held out to choose a pass by: the first would be best, outliers and all."""
+        stage = self._stage
+        training = replace(stage.training, epochs=stage.settle, learning_rate=stage.settle_rate, patience=0)
+        trainer = Trainer(training, self._materials.work / "settling", self._materials.progress)
+        self._materials.progress.say(f"taking down the outliers of {len(rehearsal.pressed)} activations, in float32")
+        return self._fit(trainer, rehearsal, data, Split(parts.training, parts.held_out[:0]), rounding=False)
+
+    def round(self, rehearsal: Rehearsal, data: Encoded, parts: Split) -> History:
+        """Train with rounding."""
+        return self._fit(self.trainer, rehearsal, data, parts, rounding=True)
+
+    def _fit(self, trainer: Trainer, rehearsal: Rehearsal, data: Encoded, parts: Split, rounding: bool) -> History:
+        learner = RoundedPupil(rehearsal, self._teacher, self._stage, self._objective, rounding)
+        learner.attend(trainer, data, np.concatenate([parts.training, parts.held_out]))
+        history = trainer.fit(learner, data, parts)
+        learner.dismiss()
+        learner.to(trainer.device)
+        rehearsal.look()
+        return history
+
+
 class RoundedPupil(Pupil):
-    """Learns while its forward rounds; ranges that are observed are found anew now and then.
+    """Learns while its forward rounds, or before; ranges that are observed are found anew now and then.
 
     Args:
         rehearsal: the rounded model.
         teacher: whose scores are learned.
         stage: with the weights.
         objective: the task's.
+        rounding: whether its forward rounds.
     """
 
-    def __init__(self, rehearsal: Rehearsal, teacher: Editable, stage: Qat, objective: Objective) -> None:
+    def __init__(
+        self, rehearsal: Rehearsal, teacher: Editable, stage: Qat, objective: Objective, rounding: bool = True
+    ) -> None:
         taught = Distill(temperature=stage.temperature, alpha=stage.alpha, training=stage.training)
         super().__init__(rehearsal.rounded, teacher, taught, objective, ())
-        self._rehearsal, self._stage_of_training = rehearsal, stage
+        self._rehearsal, self._stage_of_training, self._rounding = rehearsal, stage, rounding
         self._stale = False
+        set_mode(rehearsal.rounded.model, "rounded" if rounding else "float")
 
     def begin(self, step: int, steps: int) -> None:
         """Look at the ranges again where that is due."""
         looks = _LOOKS * self._stage_of_training.training.epochs
-        if self._stage_of_training.ranges == "observed":
+        if self._rounding and self._stage_of_training.ranges == "observed":
             if step and step * looks // steps != (step - 1) * looks // steps:
                 self._rehearsal.look()
             self._stale = True

@@ -8,7 +8,7 @@ from edgeexport.compress import qat
 from edgeexport.compress._batch_norm import fold
 from edgeexport.compress._graph import capture, op_name
 from edgeexport.errors import ConversionError, RecipeError, SamplesError
-from edgeexport.stages import Qat, Training
+from edgeexport.stages import Qat, Rounding
 
 PER_TENSOR = {
     "desktop-x86": {
@@ -20,7 +20,7 @@ PER_TENSOR = {
     },
     "android-arm64-litert": {"op_types": ["*"], "per_channel": False, "minimum_snr": 0.0},
 }
-STAGE = Qat(training=Training(epochs=4, batch=32, learning_rate=1e-3, held_out=0.0))
+STAGE = Qat(training=Rounding(epochs=4, batch=32, learning_rate=1e-3, held_out=0.0))
 
 
 def right(outputs, made):
@@ -63,7 +63,7 @@ def test_training_recovers_half_of_what_rounding_loses_and_the_export_agrees(roa
 
 def test_the_same_seed_gives_the_same_bytes(road, normed, tmp_path):
     made = road(normed, "desktop-x86", **PER_TENSOR["desktop-x86"])
-    stage = Qat(training=Training(epochs=1, samples=128, learning_rate=1e-3))
+    stage = Qat(training=Rounding(epochs=1, samples=128, learning_rate=1e-3))
     files = []
     for name in ("one", "two"):
         made.folder = tmp_path / f"{name}-work"
@@ -80,7 +80,7 @@ def test_a_transformer_comes_through_training_and_its_export_agrees(road, tiny_b
     rules = {"op_types": ["*"], "float_outputs": [], "smoothing": 0.0}
     made = road(tiny_bert, "desktop-x86", **rules)
     (tmp_path / "trained").mkdir()
-    stage = Qat(alpha=1.0, training=Training(epochs=2, batch=16, learning_rate=1e-4, held_out=0.0))
+    stage = Qat(alpha=1.0, training=Rounding(epochs=2, batch=16, learning_rate=1e-4, held_out=0.0))
     facts = qat.open_method().compress(made.source, stage, made.materials(made.evaluation), tmp_path / "trained")
     after = road(tiny_bert, "desktop-x86", model=str(tmp_path / "trained"), **rules)
     rehearsed, exported = after.rehearsal().outputs(after.encoded(after.evaluation)), after.exported()
