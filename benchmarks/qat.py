@@ -2,7 +2,7 @@
 
 MiniLM on SST-2 with every operator in int8, MobileNetV2 on CIFAR-10 with one scale a weight. For each target the plain
 export, training, the export of what was trained, and how far the rounded model that was trained is from the integer
-model on its runtime. Uses a GPU where torch finds one.
+model on its runtime. Uses a GPU where torch finds one; a model trained elsewhere comes by ``--trained``.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def main() -> None:
     options = arguments(
         __doc__,
         ("--roads", {"nargs": "+", "default": list(ROADS), "choices": list(ROADS), "help": "which"}),
-        ("--samples", {"type": int, "default": 12000, "help": "to train on; default: %(default)s"}),
-        ("--epochs", {"type": int, "default": 1}),
-        ("--learning-rate", {"type": float, "default": 5e-5}),
-        ("--ranges", {"default": "observed", "choices": ("observed", "learned")}),
+        ("--samples", {"type": int, "help": "to train on, a fixed choice; default: all, which takes a GPU"}),
+        ("--settle", {"type": int, "default": 4, "help": "passes without rounding; default: %(default)s"}),
+        ("--epochs", {"type": int, "default": 1, "help": "passes with rounding; default: %(default)s"}),
+        ("--learning-rate", {"type": float, "default": 2e-5}),
+        ("--trained", {"type": Path, "help": "what `edgeexport qat` wrote elsewhere, for one road"}),
         ("--train", {"type": Path, "help": "another training set, for one road"}),
     )
     figures: list[Figure] = []
@@ -56,7 +57,6 @@ def measure(name: str, options: Any, folder: Path) -> Iterator[Figure]:
     cache = folder / "cache"
     note(f"{name}: exporting without training")
     before = judge(export(options.shared / "models" / model, target, folder / f"{name}-ptq", cache, *fixed, *sets))
-    note(f"{name}: training")
     asked = {
         "model": str(options.shared / "models" / model),
         "target": target,
@@ -68,7 +68,7 @@ def measure(name: str, options: Any, folder: Path) -> Iterator[Figure]:
         "work": str(folder / f"{name}-work"),
         "stage": {
             "alpha": 1.0,
-            "ranges": options.ranges,
+            "settle": options.settle,
             "training": {
                 "epochs": options.epochs,
                 "samples": options.samples,
@@ -77,7 +77,11 @@ def measure(name: str, options: Any, folder: Path) -> Iterator[Figure]:
             },
         },
     }
-    trained = json.loads(run([sys.executable, WORKER, "train", json.dumps(asked)], cache).output)
+    if options.trained is None:
+        note(f"{name}: training")
+        run([sys.executable, WORKER, "train", json.dumps(asked)], cache)
+    else:
+        asked["output"] = str(options.trained)
     note(f"{name}: exporting what was trained")
     bundle = folder / f"{name}-qat"
     after = judge(export(Path(asked["output"]), target, bundle, cache, *fixed, *sets))
@@ -94,7 +98,6 @@ def measure(name: str, options: Any, folder: Path) -> Iterator[Figure]:
     yield Figure(f"{name}: rounded right after training", agreement["rounded_right"])
     yield Figure(f"{name}: exported unlike rounded", agreement["unlike"])
     yield Figure(f"{name}: exported against rounded, dB", agreement["snr_db"])
-    yield Figure(f"{name}: seconds of training", trained["training"]["seconds"])
 
 
 def judge(report: dict[str, Any]) -> dict[str, int]:

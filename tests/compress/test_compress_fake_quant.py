@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from edgeexport.compress._fake_quant import ActivationSteps, ConstantSteps, TableSteps, WeightSteps, steps
+from edgeexport.compress._fake_quant import (
+    ActivationSteps,
+    ConstantSteps,
+    TableSteps,
+    WeightSteps,
+    prominence,
+    steps,
+)
 from edgeexport.settings import Calibration
 
 
@@ -143,3 +150,39 @@ def test_observed_ranges_are_those_of_the_calibration_method(values, method):
     }[method]
     assert made.found(calibration) == pytest.approx(expected)
     assert made.seen.snr_db() > 30
+
+
+def test_prominence_is_that_of_a_normal_distribution():
+    """E|x|⁸ = 105 and E|x| = √(2/π): log(105¹⸍⁴ π/2)."""
+    x = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    assert prominence(x).item() == pytest.approx(np.log(105**0.25 * np.pi / 2), abs=0.02)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_prominence_has_no_unit(factor):
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+    assert prominence(factor * x).item() == pytest.approx(prominence(x).item(), abs=1e-4)
+
+
+def test_prominence_pulls_an_outlier_down_however_large_it_is():
+    """A kurtosis would hardly: of values that are all the energy, it is the number of values over theirs."""
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+    x[:20] = 1000.0
+    x.requires_grad_(True)
+    prominence(x).backward()
+    assert (x.grad[:20] * x.detach()[:20]).sum() > 0.3
+    squares = torch.square(x)
+    (kurtosis,) = torch.autograd.grad(torch.log(torch.mean(squares**2) / torch.mean(squares) ** 2), x)
+    assert abs((kurtosis[:20] * x.detach()[:20]).sum()) < 0.01
+    assert prominence(torch.zeros(8)).isfinite()
+
+
+@pytest.mark.parametrize("mode", ["float", "rounded"])
+def test_a_peak_is_taken_where_gradients_are(values, mode):
+    made = activation("int8", (-2.0, 2.0))
+    made.pressed, made.mode = True, mode
+    made(values)
+    assert made.peak is None
+    values = values.clone().requires_grad_(True)
+    made(values)
+    assert made.peak.item() == pytest.approx(prominence(values).item())

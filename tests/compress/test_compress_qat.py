@@ -1,12 +1,16 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from edgeexport.compress import qat
 from edgeexport.compress._batch_norm import fold
+from edgeexport.compress._calibrate import shaped
 from edgeexport.compress._graph import capture, op_name
+from edgeexport.compress._prepare import activations
 from edgeexport.errors import ConversionError, RecipeError, SamplesError
 from edgeexport.stages import Qat, Rounding
 
@@ -88,6 +92,71 @@ def test_a_transformer_comes_through_training_and_its_export_agrees(road, tiny_b
     assert facts["after"]["accuracy"] >= facts["before"]["accuracy"]
     losses = facts["training"]["epochs"]
     assert losses[1]["loss"] < losses[0]["loss"]
+
+
+def test_outliers_go_in_float32_before_rounding_begins(road, tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(qat, "_COARSE_DB", 200.0)  # of so few channels, one outlier is most of the signal
+    rules = {"op_types": ["*"], "float_outputs": [], "smoothing": 0.0}
+    spoilt = _with_outlier(tiny_bert, tmp_path / "spoilt")
+    made = road(tiny_bert, "desktop-x86", model=str(spoilt), **rules)
+    rehearsal = made.rehearsal()
+    assert rehearsal.pressed
+    before = _peaks(rehearsal, made)
+    (tmp_path / "trained").mkdir()
+    stage = Qat(alpha=1.0, pressure=0.5, settle=6, settle_rate=1e-3, training=Rounding(batch=16, held_out=0.0))
+    facts = qat.open_method().compress(made.source, stage, made.materials(made.evaluation), tmp_path / "trained")
+    after = road(tiny_bert, "desktop-x86", model=str(tmp_path / "trained"), **rules)
+    losses = [epoch["loss"] for epoch in facts["settling"]["epochs"]]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert _peaks(after.rehearsal(), after) < before - 0.3
+    assert facts["after"]["accuracy"] >= facts["before"]["accuracy"]
+
+
+def test_a_model_without_outliers_does_not_settle(road, normed, tmp_path):
+    made = road(normed, "desktop-x86")
+    assert not made.rehearsal(Qat(pressure=0.0)).pressed
+    stage = Qat(pressure=0.0, training=Rounding(samples=64))
+    facts = qat.open_method().compress(
+        made.source, stage, made.materials(made.calibration.with_name("train.npz")), tmp_path
+    )
+    assert "settling" not in facts and "settled" not in facts
+
+
+def test_a_variance_that_rounds_to_zero_leaves_gradients_finite(road, tiny_bert, tmp_path):
+    """TFLite computes a layer normalization step by step, and its variance is an integer too."""
+    rules = {"op_types": ["*"], "minimum_snr": 0.0, "mask_value": -20.0}
+    spoilt = str(_with_outlier(tiny_bert, tmp_path / "spoilt"))
+    made = road(tiny_bert, "android-arm64-litert", model=spoilt, interface={"lengths": [32]}, **rules)
+    rehearsal = made.rehearsal()
+    data = made.encoded(made.evaluation)
+    variances = [one for name, one in activations(rehearsal.rounded.model).items() if one.fixed is None]
+    with torch.no_grad():
+        for one in variances:
+            one.scale.mul_(1000)  # so coarse that every variance is nothing
+    batch = next(shaped(data, made.settings.interface, torch.device("cpu")))
+    outputs = rehearsal.rounded.run(batch)
+    next(iter(outputs.values())).sum().backward()
+    gradients = [one.grad for one in rehearsal.rounded.model.parameters() if one.grad is not None]
+    assert gradients and all(one.isfinite().all() for one in gradients)
+
+
+def _with_outlier(trained, folder):
+    """The model with one channel of the residual far above the rest, and a normalization that makes up for it."""
+    shutil.copytree(trained.model, folder)
+    weights = load_file(folder / "model.safetensors")
+    prefix = next(key for key in weights if key.endswith("layer.0.output.dense.bias")).removesuffix("dense.bias")
+    channels = len(weights[prefix + "dense.bias"])
+    weights[prefix + "dense.bias"][0] += 60.0
+    weights[prefix + "LayerNorm.weight"] *= 60.0 / channels**0.5
+    weights[prefix + "LayerNorm.weight"][0] = 0.01
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _peaks(rehearsal, made):
+    batch = next(shaped(made.encoded(made.evaluation), made.settings.interface, torch.device("cpu")))
+    rehearsal.rounded.run(batch)
+    return float(rehearsal.peaks().detach())
 
 
 @pytest.mark.parametrize(
