@@ -108,6 +108,7 @@ def verify(
     label_pattern: str | None = None,
     limit: int | None = None,
     float32: Place | None = None,
+    against: Place | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify a bundle on devices and write its report.
@@ -119,6 +120,7 @@ def verify(
         label_pattern: see :func:`export`.
         limit: the first so many samples of the evaluation set.
         float32: the float32 model of the same format, to time against in turn.
+        against: an earlier ``report.json``; what got worse since then is a failed check.
         progress: told of every stage.
 
     Raises:
@@ -128,11 +130,18 @@ def verify(
 
     from edgeexport.pipeline import run_verify
     from edgeexport.progress import Progress
+    from edgeexport.results import Report
     from edgeexport.samples import open_samples
 
     samples = None if evaluation is None else open_samples(Path(evaluation), label_pattern)
     baseline = None if float32 is None else Path(float32)
     _, report = run_verify(
-        Path(bundle), samples, progress or Progress(), devices=tuple(on), limit=limit, float32=baseline
+        Path(bundle),
+        samples,
+        progress or Progress(),
+        devices=tuple(on),
+        limit=limit,
+        float32=baseline,
+        earlier=None if against is None else Report.read(Path(against)),
     )
     return report

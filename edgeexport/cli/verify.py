@@ -25,16 +25,34 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="The float32 model of the same format, to time against in turn."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier report.json: what got worse since then is a failed check."),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the checks as JUnit XML, for continuous integration."),
+    ] = None,
     json: AsJson = False,
 ) -> int:
     """Parse, verify, show."""
     from edgeexport.cli import show
     from edgeexport.pipeline import run_verify
+    from edgeexport.results import Report
     from edgeexport.samples import open_samples
 
+    earlier = None if against is None else Report.read(against)
     samples = None if evaluation is None else open_samples(evaluation, label_pattern)
     devices = tuple(on or ("local",))
-    checked, report = run_verify(bundle, samples, show.progress(), devices=devices, limit=limit, float32=float32)
+    checked, report = run_verify(
+        bundle, samples, show.progress(), devices=devices, limit=limit, float32=float32, earlier=earlier
+    )
+    if junit is not None:
+        from edgeexport.disk import readable_disk_errors, write_whole
+        from edgeexport.report.junit import render
+
+        with readable_disk_errors(junit):
+            write_whole(junit, render(report))
     return print_result(checked.path, report, json)
 
 

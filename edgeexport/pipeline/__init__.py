@@ -80,6 +80,7 @@ def run_verify(
     devices: tuple[str, ...] = ("local",),
     limit: int | None = None,
     float32: Path | None = None,
+    earlier: Report | None = None,
 ) -> tuple[Bundle, Report]:
     """Verify a bundle again, here or elsewhere, and write its report.
 
@@ -90,6 +91,7 @@ def run_verify(
         devices: where.
         limit: the first so many samples of the evaluation set.
         float32: a float32 model of the same format to time against; where None, the one in the cache, if any.
+        earlier: a report that this one is compared with: what got worse is a failed check.
 
     Raises:
         BundleError: the bundle is incomplete or was altered.
@@ -102,7 +104,8 @@ def run_verify(
         open_format(bundle.manifest.format).inspect(float32)
     verification = Verification(devices, progress)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
-    return bundle, verification.run(bundle, given, float32 or _cached_float32(bundle), named=float32 is not None)
+    compared = float32 or _cached_float32(bundle)
+    return bundle, verification.run(bundle, given, compared, named=float32 is not None, earlier=earlier)
 
 
 def compress(request: StageRequest, progress: Progress, *, use_cache: bool = True) -> Record | None:

@@ -30,7 +30,7 @@ from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
 from edgeexport.target import Estimation, Target
-from edgeexport.verify import budget, size
+from edgeexport.verify import budget, regression, size
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
 from edgeexport.versions import older
 
@@ -102,11 +102,18 @@ class Verification:
         return report
 
     def run(
-        self, bundle: Bundle, evaluation: Evaluation | None, float32: Path | None, *, named: bool = False
+        self,
+        bundle: Bundle,
+        evaluation: Evaluation | None,
+        float32: Path | None,
+        *,
+        named: bool = False,
+        earlier: Report | None = None,
     ) -> Report:
         """Verify and write ``report.json`` and ``report.html`` into the bundle.
 
         ``named`` says that somebody chose ``float32``: then a float32 bundle is timed too, against that other model.
+        What got worse since ``earlier`` fails.
         """
         target, settings = rules(bundle)
         self.require(target)
@@ -134,6 +141,9 @@ class Verification:
         for run in runs:
             checks += self._judge(run, target, settings, evaluation, bundle)
         checks += _between_devices(runs, predictions, settings, bundle)
+        digest = evaluation.samples.digest() if evaluation else None
+        if earlier is not None:
+            checks += regression.compare(earlier, tuple(runs), sizes, digest)
         report = Report(
             target=target.name,
             model=str(bundle.manifest.source["name"]),
@@ -142,7 +152,7 @@ class Verification:
             size=sizes,
             runs=tuple(runs),
             checks=tuple(checks),
-            evaluation=evaluation.samples.digest() if evaluation else None,
+            evaluation=digest,
             notes=(*bundle.manifest.notes, *_notes(bundle, evaluation), *_stand_ins(runs)),
         )
         page = html.render(report).encode()

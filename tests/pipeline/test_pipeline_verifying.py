@@ -395,3 +395,26 @@ def test_a_failed_check_is_kept_but_for_what_the_machine_may_have_caused(linear,
 
     assert [ran({"size_ratio": 0.01}) for _ in range(2)] == [True, False]
     assert [ran({"latency_ratio": 0.0001}) for _ in range(2)] == [True, True]
+
+
+def test_against_its_own_report_nothing_is_lost(bundle, linear):
+    report = edgeexport.verify(bundle, evaluation=linear.evaluation, against=bundle / "report.json")
+    since = {check.name: check for check in report.checks if check.name.endswith("_since")}
+    assert since["artifact_bytes_since"].measured == 0
+    assert report.verdict != "fail" or [c.name for c in report.checks if c.verdict == "fail"] == ["latency_ratio_since"]
+
+
+def test_against_a_smaller_bundle_the_bytes_fail(bundle, tmp_path):
+    earlier = json.loads((bundle / "report.json").read_text())
+    earlier["size"]["artifact_bytes"] -= 7
+    path = tmp_path / "earlier.json"
+    path.write_text(json.dumps(earlier))
+    report = edgeexport.verify(bundle, against=path)
+    check = next(check for check in report.checks if check.name == "artifact_bytes_since")
+    assert (check.measured, check.verdict, report.verdict) == (7, "fail", "fail")
+
+
+def test_against_what_is_no_report(bundle, tmp_path):
+    (tmp_path / "earlier.json").write_text("[]")
+    with pytest.raises(BundleError, match="is no report"):
+        edgeexport.verify(bundle, against=tmp_path / "earlier.json")
