@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -157,6 +158,21 @@ def test_verify_and_report_show_the_same(run, packed, linear):
     table = run("report", packed).stdout
     assert f"bundle: {packed}" in table
     assert f"{kept['size']['ratio']:.4f} of" in table
+
+
+def test_verify_writes_junit_and_compares_with_an_earlier_report(run, packed, linear, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "copy")
+    earlier = json.loads((copy / "report.json").read_text())
+    earlier["size"]["artifact_bytes"] -= 1
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    result = run("verify", copy, "--against", tmp_path / "earlier.json", "--junit", tmp_path / "checks.xml")
+    assert result.exit_code == 1
+    suite = ElementTree.parse(tmp_path / "checks.xml").getroot().find("testsuite")
+    failed = [case.get("name") for case in suite.findall("testcase") if case.find("failure") is not None]
+    assert "artifact_bytes_since" in failed
+    assert len(suite.findall("testcase")) == len(json.loads((copy / "report.json").read_text())["checks"])
+    assert run("verify", copy, "--junit", tmp_path / "no" / "checks.xml").exit_code == 2
+    assert run("verify", copy, "--against", tmp_path / "none.json").exit_code == 2
 
 
 def test_no_report_yet(run, packed, tmp_path):
