@@ -63,3 +63,58 @@ def _create(
 app.command("create", help="Build a target's emulated board (a minute, 200 MB) or a runtime's own environment.")(
     guarded(_create)
 )
+
+
+def _check(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Such as ssh://pi@board, adb:SERIAL or local.")],
+    runtime: Annotated[str, typer.Option(help="Only this one; default: all that run on boards.")] = "",
+) -> int:
+    from edgeexport.errors import MissingRequirement
+    from edgeexport.pipeline import open_device
+    from edgeexport.runtime_names import module_of, needs_of, runtime_modules
+
+    modules = runtime_modules()
+    boards = [name for name, module in modules.items() if (needs := needs_of(module)) is not None and needs.boards]
+    asked = [runtime] if runtime else boards
+    for name in asked:
+        module_of(name)
+    opened = open_device(device)
+    lacking = 0
+    try:
+        about = opened.describe()
+        typer.echo(f"{about.name}  {about.machine}  {about.cpu}")
+        for name in asked:
+            try:
+                opened.check(modules[name])
+                typer.echo(f"{name:30}  ready")
+            except MissingRequirement as missing:
+                lacking += 1
+                typer.echo(f"{name:30}  {missing.what}\n{'':30}  {missing.hint or ''}")
+    finally:
+        opened.close()
+    return MissingRequirement.exit_code if lacking == len(asked) else 0
+
+
+def _prepare(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Such as ssh://pi@board or adb:SERIAL.")],
+    runtime: Annotated[str, typer.Option(help="Which it is to run.")] = "onnxruntime",
+) -> int:
+    from edgeexport.errors import DeviceError
+    from edgeexport.pipeline import open_device
+    from edgeexport.runtime_names import module_of
+
+    module = module_of(runtime)
+    opened = open_device(device)
+    try:
+        if not hasattr(opened, "prepare"):
+            raise DeviceError(f"'{device}' is no board", "`edgeexport devices create` provides what others lack.")
+        opened.prepare(module, typer.echo)
+    finally:
+        opened.close()
+    return 0
+
+
+app.command("check", help="Say what a device lacks and the command that provides it; nothing is installed.")(
+    guarded(_check)
+)
+app.command("prepare", help="Copy a runtime to a board that has Python and no internet.")(guarded(_prepare))

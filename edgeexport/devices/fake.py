@@ -1,0 +1,144 @@
+"""A board that is not there: jobs run on this machine, through all that a remote board's go through, with faults.
+
+``fake``, or ``fake:FAULT[=N][,…]`` with
+
+    drop=N      the connection drops during each of the first N runs
+    reboot=N    it does, the board's files are gone, and it answers only after a while
+    hang        the runtime never ends
+    disk        the board's disk is full
+    wrong       its outputs have another sign
+    hostile     what it sends would be written outside the job's folder
+
+A pipeline's tests need no hardware with it, and show what its checks say on a bad day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeexport.devices._remote import RemoteDevice
+from edgeexport.devices._transport import Answer, LinkLost, Sink, TimedOut, Transport, never_lost
+from edgeexport.errors import DeviceError
+from edgeexport.job import DeviceInfo
+
+FAULTS = ("drop", "reboot", "hang", "disk", "wrong", "hostile")
+_AWAY = 2
+_MID_RUN_S = 0.2
+
+
+class FakeDevice(RemoteDevice):
+    """See this module.
+
+    Args:
+        name: as the user gave it.
+        faults: how often each happens; absent ones never.
+    """
+
+    def __init__(self, name: str, faults: dict[str, int]) -> None:
+        self._place = Path(tempfile.mkdtemp(prefix="edgeexport-fake-"))
+        super().__init__(name, FaultyTransport(self._place, faults), shlex.quote(str(self._place)))
+        self._python = shlex.quote(sys.executable)
+
+    def describe(self) -> DeviceInfo:
+        """This machine's processor; nothing of it counts as measured, or is timed."""
+        return replace(super().describe(), evidence="emulated", timed=False)
+
+    def close(self) -> None:
+        """Forget the board."""
+        super().close()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+class FaultyTransport(Transport):
+    """A shell on this machine that fails as it was told."""
+
+    def __init__(self, place: Path, faults: dict[str, int]) -> None:
+        super().__init__(("sh", "-c"), never_lost)
+        self._place, self._left, self._away = place, dict(faults), 0
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout_s: float,
+        source: Iterable[bytes] = (),
+        sink: Sink | None = None,
+        hold: bool = False,
+    ) -> Answer:
+        """See :class:`Transport`."""
+        if self._away:
+            self._away -= 1
+            raise LinkLost("no route to the fake board")
+        starts, fetches, takes = hold, "tar cf -" in command, "tar xf -" in command
+        if takes and self._happens("disk"):
+            return Answer(2, b"", "tar: write error: No space left on device")
+        if fetches and self._happens("hostile"):
+            (sink or (lambda _stream: None))(io.BytesIO(_hostile()))
+        if starts and self._happens("hang"):
+            command = "sleep 86400"
+        for fault in ("drop", "reboot"):
+            if starts and self._happens(fault):
+                self._lose(fault, command)
+        answer = super().run(command, timeout_s=timeout_s, source=source, sink=sink, hold=hold)
+        if starts and self._happens("wrong"):
+            for path in self._place.glob("jobs/*/outputs/*.bin"):
+                values = np.fromfile(path, np.uint8)
+                values[3::4] ^= 0x80  # the sign of little-endian float32
+                values.tofile(path)
+        return answer
+
+    def _happens(self, fault: str) -> bool:
+        left = self._left.get(fault, 0)
+        self._left[fault] = left - 1
+        return left > 0
+
+    def _lose(self, fault: str, command: str) -> None:
+        """Start the run, and break off in its middle."""
+        with contextlib.suppress(TimedOut):
+            super().run(command, timeout_s=_MID_RUN_S, hold=True)
+        if fault == "reboot":
+            for path in self._place.iterdir():
+                shutil.rmtree(path)
+            self._away = _AWAY
+        raise LinkLost("the fake board dropped the connection")
+
+
+def open_device(argument: str) -> FakeDevice:
+    """Open ``fake:ARGUMENT``; an empty argument has no faults.
+
+    Raises:
+        DeviceError: there is no such fault.
+    """
+    faults: dict[str, int] = {}
+    for part in filter(None, argument.split(",")):
+        found = re.fullmatch(r"([a-z]+)(?:=([0-9]{1,6}))?", part)
+        if found is None or found[1] not in FAULTS:
+            raise DeviceError(f"a fake device has no fault '{part}'", f"There is: {', '.join(FAULTS)}.")
+        faults[found[1]] = int(found[2]) if found[2] else 1_000_000
+    return FakeDevice(f"fake:{argument}" if argument else "fake", faults)
+
+
+def list_devices() -> list[str]:
+    """Not listed among what is ready: it is nobody's board."""
+    return []
+
+
+def _hostile() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("../../edgeexport-was-here")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"evil"))
+    return buffer.getvalue()
