@@ -43,7 +43,8 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="DEVICE",
-        help="Where to verify: local (default), or emulated:TARGET. Repeat for several; the first is the reference.",
+        help="Where to verify: local (default), emulated:TARGET, ssh://user@host, adb:SERIAL. Repeat for several; "
+        "the first is the reference.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]

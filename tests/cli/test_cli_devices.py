@@ -76,3 +76,35 @@ def test_what_cannot_be_created(run, cache, monkeypatch, arguments, said):
     assert code == 2
     assert said in printed
     assert not cache.exists()
+
+
+def test_check_says_what_is_ready_and_what_provides_the_rest(run):
+    code, printed, _ = run("check", "fake")
+    rows = [line.split(None, 1) for line in printed.splitlines()]
+    assert code == 0
+    assert rows[0][0] == "fake"
+    assert ["onnxruntime", "ready"] in rows
+
+
+def test_check_of_a_board_without_the_runtime_is_exit_3(run, monkeypatch):
+    from edgeexport.devices import fake
+
+    monkeypatch.setattr(fake.sys, "executable", "/no/python3")
+    code, printed, _ = run("check", "fake", "--runtime", "onnxruntime")
+    assert code == 3
+    assert "fake has no /no/python3" in printed
+    assert "Install it there: apt install python3" in printed
+    code, _, errors = run("prepare", "fake")
+    assert code == 3
+    assert "no python3" in errors or "has no /no/python3" in errors
+
+
+def test_only_boards_are_prepared(run):
+    code, _, errors = run("prepare", "local")
+    assert code == 2
+    assert "'local' is no board" in errors
+
+
+def test_a_runtime_that_is_none_is_refused(run):
+    assert run("check", "local", "--runtime", "nothing")[0] == 2
+    assert run("prepare", "fake", "--runtime", "nothing")[0] == 2
