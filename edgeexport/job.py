@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from edgeexport.errors import MissingRequirement, RunFailed
-from edgeexport.results import Finding
+from edgeexport.results import Conditions, Finding
 from edgeexport.runtimes import tensors
 
 RUNTIMES_FOLDER = Path(tensors.__file__).parent
@@ -72,6 +72,8 @@ class JobResult:
             TensorFlow Lite.
         arena_bytes: of the first model's arena in use, of a runtime that plans its memory in one.
         findings: where values of the first model left a type's range; None of a runtime that does not look.
+        conditions: before and after a timing; empty of other jobs.
+        energy_j: joules a sample of each model that was timed; empty where the device does not count them.
     """
 
     runtime: str
@@ -85,6 +87,8 @@ class JobResult:
     delegate: str | None = None
     arena_bytes: int | None = None
     findings: tuple[Finding, ...] | None = None
+    conditions: tuple[Conditions, ...] = ()
+    energy_j: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,8 @@ def read_result(folder: Path, log: str = "") -> JobResult:
             delegate=None if result.get("delegate") is None else str(result["delegate"]),
             arena_bytes=None if result.get("arena_bytes") is None else int(result["arena_bytes"]),
             findings=msgspec.convert(result.get("findings"), tuple[Finding, ...] | None),
+            conditions=msgspec.convert(result.get("conditions") or (), tuple[Conditions, ...]),
+            energy_j=tuple(float(value) for value in result.get("energy_j") or ()),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFailed(f"the runner's result is missing or malformed: {error}", log) from error

@@ -74,8 +74,25 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     higher_is_better: bool = True
 
 
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the board told of itself; None where it does not.
+
+    Attributes:
+        temperature_c: its hottest zone's.
+        frequency_mhz: of its processors, on average.
+    """
+
+    temperature_c: float | None = None
+    frequency_mhz: float | None = None
+
+
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds a sample at batch 1, timed in turn with the float32 model of the same format."""
+    """Milliseconds a sample at batch 1, timed in turn with the float32 model of the same format.
+
+    Attributes:
+        before, after: the conditions around the timing, of a device that tells any.
+        energy_j, float32_energy_j: joules a sample, each model run by itself; None where the board does not count them.
+    """
 
     p50: float
     p90: float
@@ -83,6 +100,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     float32_p90: float
     count: int
     threads: int
+    before: Conditions | None = None
+    after: Conditions | None = None
+    energy_j: float | None = None
+    float32_energy_j: float | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

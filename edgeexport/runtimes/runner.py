@@ -9,7 +9,8 @@
     warmup, pairs   for ``latency``
 ``FOLDER/inputs``, ``FOLDER/outputs``: streams as ``tensors.py`` describes.
 ``FOLDER/result.json``: runtime, version, machine, python, samples, latency_ns (one list a model), peak_memory_bytes,
-and what the runtime tells of the first model (delegate, arena_bytes, stand_in, findings); written last, so that a file
+what the runtime tells of the first model (delegate, arena_bytes, stand_in, findings), and of ``latency`` the
+``conditions`` before and after and ``energy_j``, joules a sample of each model or null; written last, so that a file
 that is there is complete. Progress is printed as ``progress N`` lines. A failure ends with a traceback on standard
 error, no result, and exit status 1.
 """
@@ -21,6 +22,7 @@ import platform
 import sys
 import time
 
+import conditions
 import tensors
 
 _PROGRESS_S = 0.5
@@ -46,6 +48,7 @@ def run_latency(runtime, job, folder):
     models = [runtime.load(os.path.join(folder, path), job["threads"]) for path in job["models"]]
     inputs = next(iter(tensors.Reader(os.path.join(folder, "inputs"))))
     latency = [[] for _ in models]
+    before = conditions.read()
     for repetition in range(job["warmup"] + job["pairs"]):
         for times, model in zip(latency, models):
             start = time.perf_counter_ns()
@@ -53,7 +56,21 @@ def run_latency(runtime, job, folder):
             elapsed = time.perf_counter_ns() - start
             if repetition >= job["warmup"]:
                 times.append(elapsed)
-    return {"samples": 1, "latency_ns": latency, **facts(models[0])}
+    told = {"conditions": [before, conditions.read()], "energy_j": energy(models, inputs, job["pairs"])}
+    return {"samples": 1, "latency_ns": latency, **told, **facts(models[0])}
+
+
+def energy(models, inputs, count):
+    """Joules a sample of each model, run by itself; None where the board does not tell, or its counter began anew."""
+    if conditions.joules() is None:
+        return None
+    found = []
+    for model in models:
+        start = conditions.joules()
+        for _ in range(count):
+            model.run(inputs)
+        found.append((conditions.joules() - start) / count)
+    return found if min(found) > 0 else None
 
 
 def facts(model):

@@ -206,7 +206,8 @@ def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
         result = device.run(job, folder)
     if len(result.latency_ns) != 2 or not all(result.latency_ns):
         raise RunFailed("the runner's timings are missing")
-    return summarize(*result.latency_ns, threads=plan.timing.threads)
+    model, reference = result.latency_ns
+    return summarize(model, reference, plan.timing.threads, result.conditions, result.energy_j)
 
 
 def _jobs(cases: Iterable[Case]) -> Iterator[list[Case]]:

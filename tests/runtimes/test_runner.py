@@ -168,3 +168,14 @@ def test_a_board_reports_nothing_of_its_use():
     environment["PYTHONPATH"] = str(RUNNER.parent)
     process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert process.stdout == "1\n"
+
+
+def test_a_timing_tells_the_conditions_around_it(tmp_path, start):
+    (tmp_path / "one.txt").write_text("1")
+    job = {"models": ["one.txt", "one.txt"], "mode": "latency", "warmup": 1, "pairs": 3}
+    start(job, [{"x": np.ones(1, np.float32)}])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [len(times) for times in result["latency_ns"]] == [3, 3]
+    assert len(result["conditions"]) == 2
+    assert all(set(one) == {"temperature_c", "frequency_mhz"} for one in result["conditions"])
+    assert result["energy_j"] is None or len(result["energy_j"]) == 2
