@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -101,6 +101,8 @@ class DeviceInfo:
         cpu: a model name for people.
         evidence: how far its results count.
         timed: whether its latencies mean anything.
+        instead: the runtimes that it has its own builds of, with these in their place; both by public names, such as
+            ``{"onnxruntime": "onnxruntime-web"}``.
     """
 
     name: str
@@ -108,6 +110,7 @@ class DeviceInfo:
     cpu: str
     evidence: Evidence
     timed: bool
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 class Device(Protocol):
@@ -138,12 +141,17 @@ class Device(Protocol):
         """Let go of connections and temporary files."""
 
 
-def write_job(job: Job, folder: Path) -> None:
-    """Write the job's description and inputs to ``folder``."""
+def write_inputs(job: Job, folder: Path) -> None:
+    """Write the job's inputs to ``folder``."""
     writer = tensors.Writer(str(folder / "inputs"))
     for sample in job.inputs:
         writer.add(sample)
     writer.close()
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Write the job's description and inputs to ``folder``."""
+    write_inputs(job, folder)
     description = {
         "runtime": job.runtime,
         "mode": job.mode,

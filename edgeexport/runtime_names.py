@@ -1,9 +1,14 @@
-"""Which shippable module runs which runtime, and what it imports: plain values in each, read without importing it."""
+"""Which shippable module runs which runtime, and what it imports: plain values in each, read without importing it.
+
+A module is Python for a machine, or a script for a page in a browser.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +16,9 @@ from pathlib import Path
 from edgeexport.errors import TargetError
 
 _FOLDER = Path(__file__).parent / "runtimes"
+_KINDS = (".py", ".js")
+_NAMES = ("RUNTIME", "NEEDS")
+_EXPORTED = re.compile(r"^export const (\w+) = (.+);$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,9 @@ class Needs:
         numpy: the numpy it needs, as pip names it.
         newest_python: the last Python with wheels of that version, such as ``3.11``; empty where the newest has.
         boards: the ARM Linux architectures that it has wheels for, by Debian's names.
+        browser: whether it is a script that runs in a page; its package is then npm's.
+        instead_of: the runtime that it is a browser's build of, by public name: what that one is to run, a browser runs
+            with this one. Empty where there is none.
         system: the only operating system with the runtime itself, as :func:`platform.system` names it; on any other an
             evaluator stands in for it. Empty where the runtime is the same everywhere.
     """
@@ -37,6 +48,8 @@ class Needs:
     numpy: str = "numpy"
     newest_python: str = ""
     boards: tuple[str, ...] = ()
+    browser: bool = False
+    instead_of: str = ""
     system: str = ""
 
     @property
@@ -52,6 +65,8 @@ class Needs:
     @property
     def installation(self) -> str:
         """The command that installs it where it needs no environment of its own."""
+        if self.browser:
+            return "edgeexport devices create browser"
         return f"pip install 'edgeexport[{self.extra}]'" if self.extra else "pip install edgeexport"
 
 
@@ -59,7 +74,7 @@ class Needs:
 def runtime_modules() -> dict[str, str]:
     """Module name by the runtime's public name, such as ``{"onnxruntime": "ort"}``."""
     modules = {}
-    for path in sorted(_FOLDER.glob("*.py")):
+    for path in sorted(path for kind in _KINDS for path in _FOLDER.glob(f"*{kind}")):
         name = _constants(path).get("RUNTIME")
         if isinstance(name, str):
             modules[name] = path.stem
@@ -86,18 +101,21 @@ def runtime_of(module: str) -> str:
 @cache
 def needs_of(module: str) -> Needs | None:
     """What ``module`` imports; None where it needs nothing, or is not one of these modules."""
-    path = _FOLDER / f"{module}.py"
-    values = _constants(path).get("NEEDS") if path.is_file() else None
+    path = next((path for kind in _KINDS if (path := _FOLDER / f"{module}{kind}").is_file()), None)
+    values = None if path is None else _constants(path).get("NEEDS")
     return Needs(**values) if isinstance(values, dict) else None
 
 
 @cache
 def _constants(path: Path) -> dict[str, object]:
     """What the module at ``path`` assigns at its top as plain values."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".js":
+        return {name: json.loads(value) for name, value in _EXPORTED.findall(text) if name in _NAMES}
     values: dict[str, object] = {}
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+    for statement in ast.parse(text).body:
         if isinstance(statement, ast.Assign):
             for name in statement.targets:
-                if isinstance(name, ast.Name) and name.id in ("RUNTIME", "NEEDS"):
+                if isinstance(name, ast.Name) and name.id in _NAMES:
                     values[name.id] = ast.literal_eval(statement.value)
     return values

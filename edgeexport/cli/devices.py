@@ -22,7 +22,7 @@ def devices(context: typer.Context) -> None:
 
 def _list() -> int:
     from edgeexport import discover
-    from edgeexport.devices import emulated, local
+    from edgeexport.devices import browser, emulated, local
     from edgeexport.pipeline import open_device
 
     for kind in discover.names("edgeexport.devices"):
@@ -30,7 +30,7 @@ def _list() -> int:
         for name in module.list_devices() if module is not None else ():
             about = open_device(name).describe()
             typer.echo(f"{about.name:30}  {about.evidence:9}  {about.machine:8}  {about.cpu}")
-    for name, hint in emulated.boards().items():
+    for name, hint in {**browser.state(), **emulated.boards()}.items():
         if hint:
             typer.echo(f"{name:30}  missing: {hint}")
     typer.echo("\nRuntimes on this machine:")
@@ -38,24 +38,26 @@ def _list() -> int:
         typer.echo(f"{runtime:30}  {state}")
     typer.echo(
         "\n`edgeexport devices create TARGET` builds the emulated board of a target, "
-        "`create local:RUNTIME` the environment that a runtime needs of its own."
+        "`create local:RUNTIME` the environment that a runtime needs of its own, `create browser` what a browser runs."
     )
     return 0
 
 
 def _create(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Such as raspberry-pi-4 or local:tflite-runtime.")],
+    device: Annotated[
+        str, typer.Argument(metavar="DEVICE", help="Such as raspberry-pi-4, local:tflite-runtime, browser.")
+    ],
     runtime: Annotated[str, typer.Option(help="For an emulated board: one that its target does not name.")] = "",
 ) -> int:
     from edgeexport import discover
     from edgeexport.errors import DeviceError
 
     kind, colon, argument = device.partition(":")
-    if not colon or "/" in kind:  # a target's name or path
+    if (not colon and kind != "browser") or "/" in kind:  # a target's name or path
         kind, argument = "emulated", device
     module = discover.load("edgeexport.devices", kind)
     if module is None or not hasattr(module, "create"):
-        raise DeviceError(f"'{device}' is nothing that can be created", "Name a target, or local:RUNTIME.")
+        raise DeviceError(f"'{device}' is nothing that can be created", "Name a target, local:RUNTIME or browser.")
     module.create(argument, typer.echo, runtime=runtime)
     return 0
 

@@ -27,13 +27,16 @@ def python_for(module: str) -> Path:
 
     Raises:
         MissingRequirement: the runtime is not installed; the hint says what installs it.
+        DeviceError: it runs in a browser only.
     """
     needs = needs_of(module)
     if needs is None:
         return Path(sys.executable)
     runtime = runtime_of(module)
+    if needs.browser:
+        raise DeviceError(f"{runtime} runs in a browser, not on the device 'local'", "Verify with --on browser.")
     if needs.version:
-        python = _folder(runtime, needs) / "bin" / "python"
+        python = environment_folder(runtime, needs) / "bin" / "python"
         if not python.is_file():
             raise MissingRequirement(
                 f"{runtime} {needs.version} needs an environment of its own, which has not been created",
@@ -58,11 +61,11 @@ def environment_of(module: str) -> dict[str, str] | None:
 
 
 def ready() -> dict[str, str]:
-    """For every runtime by public name, its version here, or what is missing and the command that provides it."""
+    """For every runtime but those of browsers, its version here, or what is missing and the command that provides it."""
     found = {}
     for runtime, module in runtime_modules().items():
         needs = needs_of(module)
-        if needs is None:
+        if needs is None or needs.browser:
             continue
         try:
             python_for(module)
@@ -85,9 +88,11 @@ def create(runtime: str, say: Say) -> Path:
         MissingRequirement: there is no Python that it has wheels for, or they could not be downloaded.
     """
     needs = needs_of(module_of(runtime))
+    if needs is not None and needs.browser:
+        raise DeviceError(f"{runtime} runs in a browser, not on the device 'local'", needs.installation)
     if needs is None or not needs.version:
         raise DeviceError(f"{runtime} runs in this environment", needs.installation if needs is not None else None)
-    folder = _folder(runtime, needs)
+    folder = environment_folder(runtime, needs)
     if folder.is_dir():
         say(f"already there: {folder}")
         return folder
@@ -138,7 +143,8 @@ def _python(runtime: str, needs: Needs) -> str:
     return found
 
 
-def _folder(runtime: str, needs: Needs) -> Path:
+def environment_folder(runtime: str, needs: Needs) -> Path:
+    """Where a runtime that needs one has its environment, there or not yet."""
     return cache_root().absolute() / "devices" / "environments" / f"{runtime}-{needs.version}"
 
 

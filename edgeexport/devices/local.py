@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeexport.devices import _environments
+from edgeexport.devices._here import cpu_name
 from edgeexport.errors import DeviceError
 from edgeexport.job import RUNNER, DeviceInfo, Job, JobResult, Progress, run_command, write_job
 
@@ -31,7 +32,7 @@ class LocalDevice:
 
     def describe(self) -> DeviceInfo:
         """This machine's processor."""
-        return DeviceInfo("local", platform.machine(), _cpu_name(), "measured", timed=True)
+        return DeviceInfo("local", platform.machine(), cpu_name(), "measured", timed=True)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -59,13 +60,3 @@ def create(argument: str, say: Callable[[str], None], runtime: str = "") -> Path
 def runtimes() -> dict[str, str]:
     """For every runtime by public name, its version here, or what provides it."""
     return _environments.ready()
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

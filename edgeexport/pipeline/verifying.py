@@ -19,7 +19,7 @@ from edgeexport.conversion import Format
 from edgeexport.disk import readable_disk_errors, write_whole
 from edgeexport.errors import BundleError, RunFailed, SamplesError
 from edgeexport.interface import check_same_scales, quantize
-from edgeexport.job import RUNTIMES_FOLDER
+from edgeexport.job import RUNTIMES_FOLDER, Device
 from edgeexport.pipeline.opening import open_device, open_estimator, open_format
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress
@@ -72,8 +72,8 @@ class Verification:
             MissingRequirement: a device lacks a runtime, or this machine the cost model.
             TargetError: there is no such cost model.
         """
-        for device, need in itertools.product(self._devices, target.runtimes):
-            device.check(module_of(need.name))
+        for device, runtime in self._places(target):
+            device.check(module_of(runtime))
         if target.estimation is not None:
             open_estimator(target.estimation)
 
@@ -87,7 +87,7 @@ class Verification:
             "evaluation": evaluation.samples.digest() if evaluation else None,
             "limit": evaluation.limit if evaluation else None,
             "devices": [asdict(device.describe()) for device in self._devices],
-            "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.py")}),
+            "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.*")}),
         }
         found = cache.find("reports", key)
         if found is not None:
@@ -124,10 +124,10 @@ class Verification:
         runs: list[Run] = []
         predictions = []
         try:
-            for device, need in itertools.product(self._devices, target.runtimes):
+            for device, runtime in self._places(target):
                 compared = float32 if named or bundle.manifest.precision != "fp32" else None
                 plan = self._plan(bundle, evaluation, settings, compared)
-                run, firsts = verify_on(device, need.name, plan, self._progress)
+                run, firsts = verify_on(device, runtime, plan, self._progress)
                 runs.append(run)
                 predictions.append(firsts)
         finally:
@@ -160,6 +160,15 @@ class Verification:
             report.write(bundle.report_path)
             write_whole(bundle.path / REPORT_PAGE, page)
         return report
+
+    def _places(self, target: Target) -> list[tuple[Device, str]]:
+        """Every runtime of the target on every device, as that device's own build of it where it has one."""
+        places: list[tuple[Device, str]] = []
+        for device in self._devices:
+            instead = device.describe().instead
+            names = dict.fromkeys(instead.get(need.name, need.name) for need in target.runtimes)
+            places += [(device, name) for name in names]
+        return places
 
     def _plan(self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None) -> Plan:
         signature = bundle.signature
