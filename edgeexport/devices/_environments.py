@@ -61,7 +61,7 @@ def environment_of(module: str) -> dict[str, str] | None:
 
 
 def ready() -> dict[str, str]:
-    """For every runtime but those of browsers, its version here, or what is missing and the command that provides it."""
+    """For every runtime but those of browsers, its version here, or what is missing and what provides it."""
     found = {}
     for runtime, module in runtime_modules().items():
         needs = needs_of(module)
