@@ -43,18 +43,19 @@ def wait(page: _chromium.Chromium, condition: str) -> None:
         time.sleep(0.05)
 
 
-def take(page: _chromium.Chromium, address: str, scheme: str, width: int = WIDTH) -> bytes:
+def take(page: _chromium.Chromium, address: str, scheme: str) -> bytes:
     """A picture of the whole page, with an answer and a passed self-test, in a colour scheme."""
     page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    page.ask("Emulation.setDeviceMetricsOverride", width=width, height=400, deviceScaleFactor=SCALE, mobile=False)
+    page.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=400, deviceScaleFactor=SCALE, mobile=False)
     page.ask("Page.navigate", url=address)
     wait(page, "document.body?.dataset.state === 'ready'")
     page.evaluate(f"document.getElementById('first').value = {json.dumps(SENTENCE)}")
     page.evaluate("document.getElementById('form').requestSubmit()")
+    wait(page, "document.body.dataset.answered")
     page.evaluate("document.getElementById('run').click()")
-    wait(page, "document.body.dataset.answered && document.getElementById('verdict').dataset.verdict")
+    wait(page, "document.getElementById('verdict').dataset.verdict")
     height = page.evaluate("document.documentElement.getBoundingClientRect().height")
-    page.ask("Emulation.setDeviceMetricsOverride", width=width, height=int(height), deviceScaleFactor=SCALE, mobile=False)
+    page.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=int(height), deviceScaleFactor=SCALE, mobile=False)
     picture: str = page.ask("Page.captureScreenshot", format="png")["data"]
     return base64.b64decode(picture)
 
@@ -67,7 +68,6 @@ def main() -> None:
     with served(bundle) as address, _chromium.Chromium(_chromium.find()) as page:
         for scheme, name in (("light", "browser-app.png"), ("dark", "browser-app-dark.png")):
             (folder / name).write_bytes(take(page, address, scheme))
-        (folder / ".narrow.png").write_bytes(take(page, address, "light", 360))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,9 @@ async function offerClassification(bundle: Bundle, model: Model): Promise<void> 
   element("second-row").hidden = !encoder.pair;
   if (two) element("second-label").textContent = two;
 
+  showLoading("Warming up…");
+  await model.run(encoder.encode("a", "a").inputs); // the first run compiles: it is not what others take
+
   let asked = 0; // an answer that was overtaken by a later question is not shown
   const classify = async (): Promise<void> => {
     asked += 1;

@@ -17,7 +17,7 @@ function made<K extends keyof HTMLElementTagNameMap>(tag: K, text = ""): HTMLEle
 }
 
 function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 /** As short as it can be told apart from zero. */

@@ -48,7 +48,7 @@ export function compare(outputs: Sample, golden: Sample): Difference {
     a.forEach((value, index) => {
       const reference = b[index] as number;
       const apart = Math.abs(value - reference);
-      largest = Number.isFinite(apart) ? Math.max(largest, apart) : Infinity;
+      largest = Number.isNaN(apart) ? Infinity : Math.max(largest, apart);
       dot += value * reference;
       one += value * value;
       two += reference * reference;

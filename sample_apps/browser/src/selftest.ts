@@ -57,5 +57,5 @@ export function judge(samples: readonly Difference[], bundle: Pick<Bundle, "mani
 }
 
 function percent(share: number): string {
-  return `${Number((100 * share).toFixed(2))} %`;
+  return `${Number((100 * share).toFixed(2))}\u00a0%`;
 }
