@@ -3,9 +3,10 @@
 import { Bundle, type Manifest } from "./bundle";
 import { Model, RUNTIME } from "./model";
 import { element, showFacts, showLoading, showProblem, showResult, showSelfTest } from "./page";
-import { EmptyText, TextPreprocess, type TokenizerFile } from "./preprocess";
+import { EmptyText, TextPreprocess } from "./preprocess";
 import { predictions } from "./scores";
 import { selfTest } from "./selftest";
+import type { TokenizerFile } from "./tokenizer";
 
 const first = element<HTMLTextAreaElement>("first");
 const second = element<HTMLTextAreaElement>("second");

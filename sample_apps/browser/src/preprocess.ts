@@ -1,8 +1,8 @@
 // Text to token ids, exactly as the bundle's `preprocess` says: what Python does for calibration and evaluation.
 
-import { Tokenizer } from "@huggingface/tokenizers";
 import { addSpecials, countSpecials, type Encoded, type PostProcessor } from "./specials";
 import type { Sample } from "./tensors";
+import { openTokenizer, type TokenizerFile } from "./tokenizer";
 
 type TextInput = "input_ids" | "attention_mask" | "token_type_ids" | "position_ids";
 
@@ -18,11 +18,6 @@ export interface TokenizerPreprocess {
   truncation_side: "right" | "left";
 }
 
-export interface TokenizerFile {
-  post_processor?: PostProcessor;
-  [key: string]: unknown;
-}
-
 export interface Prepared {
   inputs: Sample;
   tokens: number;
@@ -33,7 +28,7 @@ export class EmptyText extends Error {}
 
 /** Encodes texts for one bundle. */
 export class TextPreprocess {
-  private readonly tokenizer: Tokenizer;
+  private readonly ids: (text: string) => number[];
   private readonly processor: PostProcessor | undefined;
   readonly pair: boolean;
 
@@ -41,7 +36,7 @@ export class TextPreprocess {
     private readonly rules: TokenizerPreprocess,
     file: TokenizerFile,
   ) {
-    this.tokenizer = new Tokenizer(file, {});
+    this.ids = openTokenizer(file);
     this.processor = file.post_processor;
     this.pair = rules.fields.length === 2;
   }
@@ -57,10 +52,6 @@ export class TextPreprocess {
     if (encoded.ids.length === 0) throw new EmptyText("The text is empty.");
     const cut = keepOne < one.length || keepTwo < (two?.length ?? 0);
     return { inputs: this.arrays(encoded), tokens: encoded.ids.length, cut };
-  }
-
-  private ids(text: string): number[] {
-    return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
   private cut(ids: number[], length: number): number[] {

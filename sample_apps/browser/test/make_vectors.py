@@ -68,7 +68,26 @@ def tokenizers(folder: Path) -> dict[str, Path]:
     bare = Tokenizer.from_str(byte_pairs.to_str())
     bare.post_processor = processors.ByteLevel(trim_offsets=False)
     byte_pairs.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    made = {"bert": word_piece, "bert-old": old, "roberta": byte_pairs, "gpt2": bare}
+    words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.train_from_iterator((*CORPUS, *ODD), trainers.WordLevelTrainer(special_tokens=special))
+    words.post_processor = word_piece.post_processor
+    pieces = Tokenizer(models.Unigram())
+    pieces.normalizer = normalizers.Sequence([normalizers.Replace("``", '"'), normalizers.NFKC()])
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace()
+    pieces.train_from_iterator(
+        CORPUS, trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="[UNK]", show_progress=False)
+    )
+    pieces.post_processor = word_piece.post_processor
+    made = {
+        "bert": word_piece,
+        "bert-old": old,
+        "roberta": byte_pairs,
+        "gpt2": bare,
+        "words": words,
+        "sentencepiece": pieces,
+    }
     for name, tokenizer in made.items():
         (folder / name).mkdir()
         tokenizer.save(str(folder / name / "tokenizer.json"))

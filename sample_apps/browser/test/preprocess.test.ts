@@ -2,8 +2,9 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { EmptyText, share, TextPreprocess, type TokenizerFile, type TokenizerPreprocess } from "../src/preprocess";
+import { EmptyText, share, TextPreprocess, type TokenizerPreprocess } from "../src/preprocess";
 import { numbers } from "../src/scores";
+import type { TokenizerFile } from "../src/tokenizer";
 
 interface Vectors {
   tokenizers: Record<string, TokenizerFile>;
