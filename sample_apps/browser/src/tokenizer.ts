@@ -7,7 +7,10 @@ const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
 
 type PreTokenizer = { type: string; pretokenizers?: PreTokenizer[]; [key: string]: unknown };
 
+type Normalizer = { type: string; lowercase?: boolean; normalizers?: Normalizer[]; [key: string]: unknown };
+
 export interface TokenizerFile {
+  normalizer?: Normalizer | null;
   model: { type?: string; vocab?: unknown; unk_token?: string | null; [key: string]: unknown };
   pre_tokenizer?: PreTokenizer | null;
   post_processor?: PostProcessor;
@@ -18,8 +21,11 @@ export interface TokenizerFile {
 export function openTokenizer(file: TokenizerFile): (text: string) => number[] {
   const tokenizer = new Tokenizer({ ...file, pre_tokenizer: mended(file.pre_tokenizer ?? null) }, {});
   const unknown = idOfUnknown(file.model);
+  const lowers = lowercases(file.normalizer ?? null);
   return (text) => {
-    const { ids, tokens }: { ids: (number | undefined)[]; tokens: string[] } = tokenizer.encode(text, {
+    // JavaScript gives the Σ that ends a word another small letter; Rust, which takes letters one by one, does not.
+    const given = lowers ? text.replaceAll("Σ", "σ") : text;
+    const { ids, tokens }: { ids: (number | undefined)[]; tokens: string[] } = tokenizer.encode(given, {
       add_special_tokens: false,
     });
     return ids.map((id, index) => {
@@ -28,6 +34,11 @@ export function openTokenizer(file: TokenizerFile): (text: string) => number[] {
       return known;
     });
   };
+}
+
+function lowercases(step: Normalizer | null): boolean {
+  if (step?.type === "Sequence") return (step.normalizers ?? []).some(lowercases);
+  return step?.type === "Lowercase" || (step?.type === "BertNormalizer" && step.lowercase !== false);
 }
 
 /** `Whitespace` would split at every letter beyond ASCII; a `Split` by the words that Rust's \w matches does not. */

@@ -42,6 +42,7 @@ ODD = (
     "«quotes» – dashes — ellipsis… “curly” ‘single’ `tick` ^caret~ <tag/>",
     "٣ ½ ² ⅷ 1,000.5e-3",
     "word " * 60,
+    "ΟΔΟΣ ΣΑΣ.",
 )
 
 
