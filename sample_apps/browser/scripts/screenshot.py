@@ -55,7 +55,9 @@ def take(page: _chromium.Chromium, address: str, scheme: str) -> bytes:
     page.evaluate("document.getElementById('run').click()")
     wait(page, "document.getElementById('verdict').dataset.verdict")
     height = page.evaluate("document.documentElement.getBoundingClientRect().height")
-    page.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=int(height), deviceScaleFactor=SCALE, mobile=False)
+    page.ask(
+        "Emulation.setDeviceMetricsOverride", width=WIDTH, height=int(height), deviceScaleFactor=SCALE, mobile=False
+    )
     picture: str = page.ask("Page.captureScreenshot", format="png")["data"]
     return base64.b64decode(picture)
 
