@@ -103,6 +103,8 @@ class BrowserDevice:
                 raise RunFailed("the runtime failed in the browser", text)
             if kind == "crashed":
                 raise RunFailed("the page crashed, often a sign of too little memory", chromium.log())
+            if kind == "ended":
+                raise RunFailed("the browser ended before the runtime finished", chromium.log())
             if progress is not None and text.isdecimal():
                 progress(int(text))
 
@@ -193,7 +195,7 @@ def _note(events: Queue[Event], method: str, about: _chromium.Message) -> None:
     elif method in _CRASHED:
         events.put(("crashed", ""))
     elif method == "ended":
-        events.put(("failed", "the browser ended"))
+        events.put(("ended", ""))
 
 
 def _result(folder: Path, peak: int | None) -> JobResult:

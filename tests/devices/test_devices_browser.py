@@ -1,5 +1,6 @@
 """The browser as a device: real models, good and bad, in Chromium; and what it serves, to whom."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from queue import Queue
@@ -104,7 +107,7 @@ class TestWithoutABrowser:
         assert browser.list_devices() == []
         assert "apt-get install chromium" in browser.state()["browser"]
         monkeypatch.setenv(_chromium.VARIABLE, str(tmp_path / "gone"))
-        with pytest.raises(MissingRequirement, match="names .*gone, which is no program"):
+        with pytest.raises(MissingRequirement, match=r"names .*gone, which is no program"):
             browser.open_device("")
 
     def test_a_missing_runtime_is_named_with_what_installs_it(self, program, cache):
@@ -156,13 +159,14 @@ class TestWithoutABrowser:
         [
             ("sys.exit(7)", r"Chromium ended \(status 7\) before it answered Target.createTarget"),
             (
-                "os.read(3, 999); os.write(4, json.dumps({'id': 1, 'error': {'message': 'no room'}}).encode() + b'\\0'); "
-                "time.sleep(60)",
+                "os.read(3, 999); answer = json.dumps({'id': 1, 'error': {'message': 'no room'}})\n"
+                "os.write(4, answer.encode() + b'\\0'); time.sleep(60)",
                 "Chromium refused Target.createTarget: no room",
             ),
         ],
     )
-    def test_a_browser_that_does_not_start(self, program, body, said):
+    def test_a_browser_that_does_not_start(self, program, monkeypatch, body, said):
+        monkeypatch.setattr(_chromium, "_END_S", 0.5)
         with pytest.raises(RunFailed, match=said):
             _chromium.Chromium(program(f"print('its log', flush=True); {body}"))
 
@@ -172,7 +176,7 @@ class TestWithoutABrowser:
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         monkeypatch.setattr("tempfile.tempdir", None)
         path = program(f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
-        with pytest.raises(RunFailed, match="did not answer Target.createTarget within 1 s"):
+        with pytest.raises(RunFailed, match=r"did not answer Target\.createTarget within 1 s"):
             _chromium.Chromium(path)
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -322,10 +326,23 @@ def chromium():
     return device
 
 
-def left_over():
-    """Processes of browsers that were started from this process."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if "edgeexport-chromium-" in line]
+@pytest.fixture
+def left_over(tmp_path, monkeypatch):
+    """The test's own browsers that are still there: their profiles are in its folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def find():
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                command = path.read_bytes().split(b"\0")
+                if any(word.startswith(f"--user-data-dir={tmp_path}".encode()) for word in command):
+                    found.append(command)
+        return found
+
+    yield find
+    assert find() == []
+    assert not list(tmp_path.glob("edgeexport-chromium-*"))
 
 
 @pytest.mark.slow
@@ -392,34 +409,34 @@ class TestChromium:
         with pytest.raises(RunFailed, match=r"failed in the browser|crashed"):
             chromium.run(Job("ort_web", (model,), inputs, timeout_s=60), folder)
 
-    def test_a_run_that_takes_too_long_is_stopped_and_leaves_no_browser(self, chromium, folder, tmp_path):
+    def test_a_run_that_takes_too_long_is_stopped_and_leaves_no_browser(self, chromium, folder, tmp_path, left_over):
         trips = save_endless(tmp_path / "endless.onnx")
         began = time.monotonic()
         with pytest.raises(RunFailed, match="did not finish within 4 s"):
             chromium.run(Job("ort_web", (trips,), [{"x": np.zeros(1, np.float32)}], timeout_s=4), folder)
         assert time.monotonic() - began < 20
-        assert left_over() == []
 
-    def test_a_browser_that_is_killed_is_a_failed_run(self, chromium, folder, tmp_path, monkeypatch):
+    def test_a_browser_that_is_killed_is_a_failed_run(self, chromium, folder, tmp_path, monkeypatch, left_over):
         started = []
         original = _chromium.Chromium._start
         monkeypatch.setattr(
             _chromium.Chromium, "_start", lambda self, program: (original(self, program), started.append(self))
         )
 
-        def kill(job):
-            os.kill(started[0].pid, signal.SIGKILL)
-
         endless = save_endless(tmp_path / "endless.onnx")
         job = Job("ort_web", (endless,), [{"x": np.zeros(1, np.float32)}], timeout_s=60)
-        import threading
+        seen = []
 
-        timer = threading.Timer(4, kill, (job,))
+        def kill():
+            seen.extend(left_over())
+            os.kill(started[0].pid, signal.SIGKILL)
+
+        timer = threading.Timer(4, kill)
         timer.start()
-        with pytest.raises(RunFailed, match="the browser ended"):
+        with pytest.raises(RunFailed, match="the browser ended before the runtime finished"):
             chromium.run(job, folder)
         timer.join()
-        assert left_over() == []
+        assert seen
 
     def test_no_browser_outlives_a_killed_program(self, chromium, tmp_path):
         program = (
@@ -438,9 +455,8 @@ class TestChromium:
             shutil.rmtree(profile, ignore_errors=True)  # nobody was left to remove it
 
     def test_a_page_reaches_nothing_but_this_machine(self, chromium):
-        with _chromium.Chromium(_chromium.find()) as page:
-            with pytest.raises(RunFailed) as caught:
-                page.evaluate("fetch('https://example.com/')")
+        with _chromium.Chromium(_chromium.find()) as page, pytest.raises(RunFailed) as caught:
+            page.evaluate("fetch('https://example.com/')")
             assert "Failed to fetch" in caught.value.log
 
 

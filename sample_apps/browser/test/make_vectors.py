@@ -23,7 +23,7 @@ CORPUS = (
     "it 's a charming and often affecting journey .",
     "unflinchingly bleak and desperate",
     "allows us to hope that nolan is poised to embark a major career as a commercial yet inventive filmmaker .",
-    "the acting , costumes , music , cinematography and sound are all astounding given the production 's austere locales",
+    "the acting , costumes , music , cinematography and sound are all astounding given the production 's locales",
     "A quietly moving film that earns every one of its tears.",
     "Don't go: it's 2 hours of nothing, and they'll charge you $12.50!",
 )
