@@ -40,12 +40,14 @@ def test_no_runtime_is_imported():
         ("tflite-runtime", "tflite_classic"),
         ("tflite-micro", "tflm"),
         ("coreml", "coreml"),
+        ("onnxruntime-web", "ort_web"),
+        ("litert-web", "litert_web"),
     ],
 )
 def test_names_go_both_ways(runtime, module):
     assert module_of(runtime) == module
     assert runtime_of(module) == runtime
-    packages = {"litert": "ai-edge-litert", "coreml": "coremltools"}
+    packages = {"litert": "ai-edge-litert", "coreml": "coremltools", "litert-web": "@litertjs/core"}
     assert needs_of(module).distribution == packages.get(runtime, runtime)
 
 
@@ -61,6 +63,16 @@ def test_what_a_runtime_needs():
     assert needs_of("runner") is None
     assert needs_of("no_such_module") is None
     assert runtime_of("no_such_module") == "no_such_module"
+
+
+def test_a_script_for_pages_says_what_it_needs_in_json():
+    assert needs_of("ort_web") == Needs(
+        "onnxruntime-web", "onnxruntime-web", version=needs_of("ort_web").version, browser=True, instead_of="onnxruntime"
+    )
+    assert needs_of("ort_web").version.count(".") == 2
+    assert needs_of("litert_web").instead_of == "litert"
+    assert needs_of("ort_web").installation == "edgeexport devices create browser"
+    assert not any(needs_of(module).browser for module in ("ort", "litert", "tflite_classic", "tflm", "coreml"))
 
 
 def test_no_shipped_file_has_the_name_of_a_package_that_it_imports():
