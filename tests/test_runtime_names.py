@@ -67,7 +67,11 @@ def test_what_a_runtime_needs():
 
 def test_a_script_for_pages_says_what_it_needs_in_json():
     assert needs_of("ort_web") == Needs(
-        "onnxruntime-web", "onnxruntime-web", version=needs_of("ort_web").version, browser=True, instead_of="onnxruntime"
+        "onnxruntime-web",
+        "onnxruntime-web",
+        version=needs_of("ort_web").version,
+        browser=True,
+        instead_of="onnxruntime",
     )
     assert needs_of("ort_web").version.count(".") == 2
     assert needs_of("litert_web").instead_of == "litert"

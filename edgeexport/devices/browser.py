@@ -129,13 +129,15 @@ def list_devices() -> list[str]:
 
 
 def state() -> dict[str, str]:
-    """The device's name: empty where it is ready, else what provides it."""
-    try:
-        device = open_device("")
-        device.check(_modules()[0])
-    except MissingRequirement as missing:
-        return {_NAME: missing.hint or missing.what}
-    return {_NAME: ""}
+    """The device's name: empty where it is there with any runtime, else what provides it."""
+    hint = ""
+    for module in _modules():
+        try:
+            open_device("").check(module)
+            return {_NAME: ""}
+        except MissingRequirement as missing:
+            hint = missing.hint or missing.what
+    return {_NAME: hint}
 
 
 def create(argument: str, say: Say, runtime: str = "") -> Path:

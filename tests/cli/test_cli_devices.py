@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeexport.cli.main import app
-from edgeexport.devices import emulated, local
+from edgeexport.devices import browser, emulated, local
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def created(monkeypatch):
     asked = []
     monkeypatch.setattr(emulated, "create", lambda name, say, runtime="": asked.append(("emulated", name, runtime)))
     monkeypatch.setattr(local._environments, "create", lambda name, say: asked.append(("local", name)))
+    monkeypatch.setattr(browser, "create", lambda name, say, runtime="": asked.append(("browser", name, runtime)))
     return asked
 
 
@@ -30,11 +31,13 @@ def test_listed_are_boards_and_runtimes_ready_or_missing(run, monkeypatch, cache
     monkeypatch.setattr(local._environments, "ready", lambda: states)
     monkeypatch.setattr(emulated, "list_devices", list)
     monkeypatch.setattr(emulated, "boards", lambda: {"emulated:one": "", "emulated:two": "do this"})
+    monkeypatch.setattr(browser, "state", lambda: {"browser": "do that"})
     code, printed, _ = run()
     rows = [line.split(None, 1) for line in printed.splitlines() if line]
     assert code == 0
     assert rows[0][0] == "local"
     assert ["emulated:two", "missing: do this"] in rows
+    assert ["browser", "missing: do that"] in rows
     assert "emulated:one" not in [row[0] for row in rows]  # it is among the devices that are ready, or nowhere
     assert ["litert", "2.3.0"] in rows
     assert ["tflite-runtime", "missing: edgeexport devices create local:tflite-runtime"] in rows
@@ -49,6 +52,9 @@ def test_listed_are_boards_and_runtimes_ready_or_missing(run, monkeypatch, cache
         (["./odd:name.toml"], ("emulated", "./odd:name.toml", "")),
         (["raspberry-pi-4", "--runtime", "litert"], ("emulated", "raspberry-pi-4", "litert")),
         (["local:tflite-runtime"], ("local", "tflite-runtime")),
+        (["browser"], ("browser", "", "")),
+        (["browser", "--runtime", "litert-web"], ("browser", "", "litert-web")),
+        (["./browser"], ("emulated", "./browser", "")),
     ],
 )
 def test_what_is_created(run, created, arguments, asked):
@@ -68,6 +74,8 @@ def test_what_is_created(run, created, arguments, asked):
         (["raspberry-pi-4", "--runtime", "coreml"], "coreml does not run on emulated arm64 boards"),
         (["iphone-ios17"], "target 'iphone-ios17' cannot be emulated: its profile has no [emulation] table"),
         (["local:coreml"], "coreml runs in this environment"),
+        (["local:litert-web"], "litert-web runs in a browser"),
+        (["browser:app"], "'browser:app' is a folder of yours"),
     ],
 )
 def test_what_cannot_be_created(run, cache, monkeypatch, arguments, said):

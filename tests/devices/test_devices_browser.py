@@ -2,16 +2,17 @@
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 
@@ -21,9 +22,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import edgeexport
 from edgeexport.devices import _chromium, _npm, _page_server, browser, emulated, local
 from edgeexport.errors import DeviceError, MissingRequirement, RunFailed
 from edgeexport.job import Job
+from edgeexport.results import Report
 from edgeexport.runtime_names import needs_of
 
 RANDOM = np.random.default_rng(0)
@@ -66,10 +69,10 @@ def save(path, nodes, inputs, outputs, initializers=()):
 
 
 @pytest.fixture
-def linear(tmp_path):
+def layer(tmp_path):
     """``y = x @ w + 1``, and ``n = x > 0``, for any batch of 8 values."""
     return save(
-        tmp_path / "linear.onnx",
+        tmp_path / "layer.onnx",
         [
             helper.make_node("MatMul", ["x", "w"], ["xw"]),
             helper.make_node("Add", ["xw", "one"], ["y"]),
@@ -236,13 +239,13 @@ class TestCreate:
 
 class TestServer:
     @pytest.fixture
-    def server(self, packages, folder, linear):
+    def server(self, packages, folder, layer):
         (folder / "inputs").mkdir()
         (folder / "inputs" / "index.json").write_text("[]")
         (folder / "secret").write_text("of the job")
         (packages / "secret").write_text("of the app")
         events = Queue()
-        opened = _page_server.PageServer(folder, (linear,), packages / "node_modules", {"mode": "outputs"}, events)
+        opened = _page_server.PageServer(folder, (layer,), packages / "node_modules", {"mode": "outputs"}, events)
         yield opened
         opened.close()
 
@@ -253,12 +256,12 @@ class TestServer:
         answer = connection.getresponse()
         return answer.status, answer.read(), answer.headers
 
-    def test_it_serves_the_job_and_isolates_the_page(self, server, linear):
+    def test_it_serves_the_job_and_isolates_the_page(self, server, layer):
         status, body, headers = self.ask(server, "job.json")
         assert (status, json.loads(body)) == (200, {"mode": "outputs"})
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
-        assert self.ask(server, "models/0")[1] == linear.read_bytes()
+        assert self.ask(server, "models/0")[1] == layer.read_bytes()
         assert self.ask(server, "inputs/index.json")[1] == b"[]"
         assert self.ask(server, "packages/onnxruntime-web/package.json")[0] == 200
         assert self.ask(server, "runner.js")[2]["Content-Type"].startswith("text/javascript")
@@ -326,6 +329,15 @@ def chromium():
     return device
 
 
+@pytest.fixture(scope="module")
+def litert(chromium):
+    try:
+        chromium.check("litert_web")
+    except MissingRequirement as missing:
+        pytest.skip(f"{missing.what}: {missing.hint}")
+    return chromium
+
+
 @pytest.fixture
 def left_over(tmp_path, monkeypatch):
     """The test's own browsers that are still there: their profiles are in its folder."""
@@ -347,13 +359,13 @@ def left_over(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 class TestChromium:
-    def test_outputs_are_those_of_the_runtime_on_this_machine(self, chromium, linear, folder):
+    def test_outputs_are_those_of_the_runtime_on_this_machine(self, chromium, layer, folder):
         inputs = samples(1, 3, 2)
-        result = chromium.run(Job("ort_web", (linear,), inputs), folder)
+        result = chromium.run(Job("ort_web", (layer,), inputs), folder)
         assert (result.runtime, result.version) == ("onnxruntime-web", NEEDS.version)
         assert (result.machine, result.samples, result.latency_ns) == (platform.machine(), 3, ())
         assert result.peak_memory_bytes > 50_000_000
-        session = onnxruntime.InferenceSession(linear, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(layer, providers=["CPUExecutionProvider"])
         for outputs, sample in zip(result.outputs, inputs, strict=True):
             y, n = session.run(["y", "n"], sample)
             np.testing.assert_allclose(outputs["y"], y, rtol=1e-6, atol=1e-6)
@@ -372,30 +384,30 @@ class TestChromium:
         assert outputs["y"].dtype == given.dtype
         assert outputs["y"].tobytes() == given.tobytes()
 
-    def test_latency_of_two_models(self, chromium, linear, folder):
-        job = Job("ort_web", (linear, linear), samples(1), "latency", warmup=2, pairs=7)
+    def test_latency_of_two_models(self, chromium, layer, folder):
+        job = Job("ort_web", (layer, layer), samples(1), "latency", warmup=2, pairs=7)
         result = chromium.run(job, folder)
         assert [len(times) for times in result.latency_ns] == [7, 7]
         assert min(time for times in result.latency_ns for time in times) > 0
         assert list(result.outputs) == []
 
-    def test_two_threads_give_the_same(self, chromium, linear, folder):
+    def test_two_threads_give_the_same(self, chromium, layer, folder):
         (sample,) = samples(64)
-        result = chromium.run(Job("ort_web", (linear,), [sample], threads=2), folder)
+        result = chromium.run(Job("ort_web", (layer,), [sample], threads=2), folder)
         (outputs,) = result.outputs
-        session = onnxruntime.InferenceSession(linear, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(layer, providers=["CPUExecutionProvider"])
         np.testing.assert_allclose(outputs["y"], session.run(["y"], sample)[0], rtol=1e-6, atol=1e-6)
 
-    def test_a_corrupt_model(self, chromium, linear, folder):
-        data = linear.read_bytes()
-        linear.write_bytes(data[: len(data) // 2])
+    def test_a_corrupt_model(self, chromium, layer, folder):
+        data = layer.read_bytes()
+        layer.write_bytes(data[: len(data) // 2])
         with pytest.raises(RunFailed, match="the runtime failed in the browser") as caught:
-            chromium.run(Job("ort_web", (linear,), samples(1)), folder)
+            chromium.run(Job("ort_web", (layer,), samples(1)), folder)
         assert "protobuf parsing failed" in caught.value.log.lower()
 
-    def test_an_input_that_does_not_fit(self, chromium, linear, folder):
+    def test_an_input_that_does_not_fit(self, chromium, layer, folder):
         with pytest.raises(RunFailed, match="the runtime failed in the browser") as caught:
-            chromium.run(Job("ort_web", (linear,), [{"x": np.zeros((1, 9), np.float32)}]), folder)
+            chromium.run(Job("ort_web", (layer,), [{"x": np.zeros((1, 9), np.float32)}]), folder)
         assert "invalid dimensions for input: x" in caught.value.log
 
     def test_a_model_that_needs_more_memory_than_a_page_has(self, chromium, folder, tmp_path):
@@ -443,7 +455,8 @@ class TestChromium:
             "import sys, time; from edgeexport.devices import _chromium\n"
             "page = _chromium.Chromium(_chromium.find()); print(page.pid, flush=True); time.sleep(600)"
         )
-        started = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        variables = {**os.environ, "TMPDIR": str(tmp_path)}  # for the profile, which nobody is left to remove
+        started = subprocess.Popen([sys.executable, "-c", program], env=variables, stdout=subprocess.PIPE, text=True)
         pid = int(started.stdout.readline())
         started.kill()
         started.wait()
@@ -451,13 +464,135 @@ class TestChromium:
         while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not Path(f"/proc/{pid}").exists()
-        for profile in Path(os.environ.get("TMPDIR", "/tmp")).glob("edgeexport-chromium-*"):
-            shutil.rmtree(profile, ignore_errors=True)  # nobody was left to remove it
 
     def test_a_page_reaches_nothing_but_this_machine(self, chromium):
         with _chromium.Chromium(_chromium.find()) as page, pytest.raises(RunFailed) as caught:
             page.evaluate("fetch('https://example.com/')")
             assert "Failed to fetch" in caught.value.log
+
+
+@pytest.mark.slow
+class TestLiteRT:
+    @pytest.fixture(autouse=True)
+    def files(self):
+        pytest.importorskip("ai_edge_litert", reason="pip install 'edgeexport[litert]'")
+        return importlib.import_module("tflite_files")
+
+    def floats(self, length):
+        return {"x": RANDOM.standard_normal((length, 8)).astype(np.float32)}
+
+    def test_the_signature_with_the_sample_s_length_runs(self, litert, files, folder, tmp_path):
+        model = files.write(tmp_path / "m.tflite", files.float_layer(2, "two"), files.float_layer(5, "five"))
+        inputs = [self.floats(length) for length in (5, 2, 5)]
+        result = litert.run(Job("litert_web", (model,), inputs), folder)
+        assert (result.runtime, result.version) == ("litert-web", needs_of("litert_web").version)
+        weights, bias = files.weights()
+        for outputs, sample in zip(result.outputs, inputs, strict=True):
+            assert list(outputs) == ["y"]
+            np.testing.assert_allclose(outputs["y"], sample["x"] @ weights.T + bias, rtol=0, atol=1e-5)
+
+    def test_dynamic_int8_rounds_as_it_does_on_this_machine(self, litert, files, folder, tmp_path):
+        model = files.write(tmp_path / "m.tflite", files.dynamic_layer())
+        inputs = [self.floats(1) for _ in range(4)]
+        there = list(litert.run(Job("litert_web", (model,), inputs), folder).outputs)
+        (tmp_path / "here").mkdir()
+        here = list(local.open_device("").run(Job("litert", (model,), inputs), tmp_path / "here").outputs)
+        for a, b in zip(there, here, strict=True):
+            np.testing.assert_allclose(a["y"], b["y"], rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "said"),
+        [
+            ((3, 8), np.float32, "no signature takes x [3, 8]; the model has x [2, 8]; x [5, 8]"),
+            ((2, 8), np.int32, "the model takes float32 as 'x', not <i4"),
+        ],
+    )
+    def test_an_input_that_does_not_fit(self, litert, files, folder, tmp_path, shape, dtype, said):
+        model = files.write(tmp_path / "m.tflite", files.float_layer(2, "two"), files.float_layer(5, "five"))
+        with pytest.raises(RunFailed, match="the runtime failed in the browser") as caught:
+            litert.run(Job("litert_web", (model,), [{"x": np.zeros(shape, dtype)}]), folder)
+        assert said in caught.value.log
+
+    def test_integers_that_it_does_not_know_are_an_error(self, litert, files, folder, tmp_path):
+        model = files.write(tmp_path / "m.tflite", files.integer_layer())
+        with pytest.raises(RunFailed, match="the runtime failed in the browser") as caught:
+            litert.run(Job("litert_web", (model,), [{"x": np.zeros((1, 8, 8, 3), np.int8)}]), folder)
+        assert "int8" in caught.value.log.lower()
+
+    def test_latency_of_two_models(self, litert, files, folder, tmp_path):
+        models = tuple(files.write(tmp_path / f"{n}.tflite", files.float_layer()) for n in "ab")
+        job = Job("litert_web", models, [self.floats(1)], "latency", warmup=1, pairs=4)
+        assert [len(times) for times in litert.run(job, folder).latency_ns] == [4, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_sst2_in_the_browser_is_sst2_on_this_machine(chromium, shared, tmp_path):
+    bundle = edgeexport.export(
+        shared / "models" / "sst2-minilm",
+        target="desktop-x86",
+        calibration=shared / "data" / "sst2" / "calibration.jsonl",
+        evaluation=shared / "data" / "sst2" / "validation.jsonl",
+        settings={"limits": {"latency_ratio": 100.0}},
+        on=["local", "browser"],
+        output=tmp_path / "out",
+    )
+    here, there = Report.read(bundle.report_path).runs
+    assert (there.runtime, there.device, there.evidence) == ("onnxruntime-web", "browser", "measured")
+    assert (there.accuracy.samples, there.parity.samples) == (872, 872)
+    assert there.accuracy.value >= 0.8906
+    assert abs(here.accuracy.value - there.accuracy.value) <= 2 / 872
+    assert there.latency_ms.count == here.latency_ms.count
+    (check,) = [one for one in Report.read(bundle.report_path).checks if one.name == "agreement_between_devices"]
+    assert check.measured >= 1 - 4 / 872
+
+
+def test_a_browser_s_own_build_stands_for_the_runtime_that_a_target_names(linear_bundle, monkeypatch):
+    """Without a browser: what is asked of it, and what becomes of the answer."""
+    asked = []
+
+    class Page:
+        def __init__(self):
+            self._local = local.open_device("")
+
+        def check(self, runtime):
+            asked.append(runtime)
+
+        def run(self, job, folder, progress=None):
+            asked.append(job.runtime)
+            result = self._local.run(replace(job, runtime="ort"), folder, progress)
+            return replace(result, runtime="onnxruntime-web", version="1.2.3")
+
+        def describe(self):
+            return replace(self._local.describe(), name="browser", instead={"onnxruntime": "onnxruntime-web"})
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("edgeexport.pipeline.verifying.open_device", lambda name: Page())
+    report = edgeexport.verify(linear_bundle, on=["browser"])
+    (run,) = report.runs
+    assert set(asked) == {"ort_web"}
+    assert (run.runtime, run.runtime_version, run.device, run.evidence) == (
+        "onnxruntime-web",
+        "1.2.3",
+        "browser",
+        "measured",
+    )
+    assert {check.where for check in report.checks if check.name == "cosine_min"} == {"onnxruntime-web on browser"}
+
+
+@pytest.fixture
+def linear_bundle(linear, board, tmp_path):
+    bundle = edgeexport.export(
+        linear.model,
+        target=board,
+        precision="w8a8",
+        calibration=linear.calibration,
+        evaluation=linear.evaluation,
+        output=tmp_path / "bundle",
+    )
+    return bundle.path
 
 
 def save_endless(path):
