@@ -13,9 +13,9 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 
 
 class Board:
-    """The server; ``place`` is the folder that a login lands in."""
+    """The server; ``place`` is the folder that a login lands in, ``programs`` a folder of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, programs=""):
         self.place, self._folder, self._process = folder / "board", folder, None
         self.place.mkdir()
         for name in ("host", "user"):
@@ -24,7 +24,7 @@ class Board:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        path = f"{programs or Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         (folder / "sshd").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
@@ -76,3 +76,13 @@ class Board:
                 return False
             process = int(text.partition("PPid:")[2].split()[0])
         return False
+
+
+def emulated(folder, command):
+    """A board whose Python is started by ``command``, and which says that it is an ARM one."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for name, text in (("python3", f'exec {" ".join(command)} "$@"'), ("uname", "echo aarch64")):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    return Board(folder, programs)
