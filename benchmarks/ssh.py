@@ -1,9 +1,9 @@
 """What verification over SSH takes besides the model's own time, by a real server and client on this machine.
 
-A job of 256 sentences of SST-2 through MiniLM in int8 is run by the runner here and over SSH in turn: the overhead is the
-difference, over the time here. Then the same bundle again, by a new connection: of the model nothing is sent. With
-``--emulated``, a login whose Python is that of the emulated Raspberry Pi 4 verifies sentences of the validation set, and the
-emulated board itself as well. It starts OpenSSH's server on a port of its own, for the user who runs it.
+A job of 256 sentences of SST-2 through MiniLM in int8 is run by the runner here and over SSH in turn: the overhead is
+the difference, over the time here. Then the same bundle again, by a new connection: of the model nothing is sent. With
+``--emulated``, a login whose Python is that of the emulated Raspberry Pi 4 verifies sentences of the validation set,
+and the emulated board itself as well. It starts OpenSSH's server on a port of its own, for the user who runs it.
 """
 
 from __future__ import annotations
