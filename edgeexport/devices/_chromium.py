@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import Empty, Queue
@@ -192,6 +193,7 @@ class Chromium:
         if self._closed:
             return
         self._closed = True
+        below = {pid: started for pid in _descendants(self._process.pid) if (started := _started(pid))}
         with contextlib.suppress(OSError, ValueError):
             self._write.close()  # it ends by itself, and in order
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -199,6 +201,7 @@ class Chromium:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        _end(below)
         self._reader.join(_END_S)
         self._profile.cleanup()
 
@@ -282,6 +285,26 @@ def _descendants(pid: int) -> list[int]:
         found += below
         pending += below
     return found
+
+
+def _started(pid: int) -> str:
+    """When a process was started, which tells it from a later one of that number; empty where it has ended."""
+    with contextlib.suppress(OSError, IndexError):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if words[0] == "Z" else words[19]
+    return ""
+
+
+def _end(processes: Mapping[int, str]) -> None:
+    """Wait a moment for a browser's helpers, which follow it by themselves, and kill those that do not."""
+    deadline = time.monotonic() + _END_S
+    while left := [pid for pid, started in processes.items() if _started(pid) == started]:
+        if time.monotonic() > deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.02)
 
 
 def _is_page(pid: int) -> bool:

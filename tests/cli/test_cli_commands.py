@@ -216,7 +216,7 @@ def test_inspect_prints_lengths_and_scales(run, packed, tmp_path):
 def test_devices(run):
     result = run("devices")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].startswith(("local ", "emulated"))
+    assert result.stdout.splitlines()[0].startswith(("browser ", "local ", "emulated"))
     assert "measured" in result.stdout
     assert run("devices", "create", "nope").exit_code == 2
     assert run("devices", "create", "desktop-x86").exit_code == 2

@@ -465,6 +465,23 @@ class TestChromium:
             time.sleep(0.1)
         assert not Path(f"/proc/{pid}").exists()
 
+    def test_when_it_is_closed_all_its_helpers_have_ended(self, chromium):
+        with _chromium.Chromium(_chromium.find()) as page:
+            found = {pid: _chromium._started(pid) for pid in (page.pid, *_chromium._descendants(page.pid))}
+        processes = {pid: started for pid, started in found.items() if started}  # others had ended while it started
+        assert len(processes) >= 3
+        assert [pid for pid, started in processes.items() if _chromium._started(pid) == started] == []
+
+    def test_a_helper_that_stays_is_killed(self, monkeypatch):
+        monkeypatch.setattr(_chromium, "_END_S", 0.2)
+        helper = subprocess.Popen(["sleep", "600"])
+        other = subprocess.Popen(["sleep", "600"])
+        _chromium._end({helper.pid: _chromium._started(helper.pid), other.pid: "1"})
+        assert helper.wait(10) == -signal.SIGKILL
+        assert other.poll() is None  # its number is that of an earlier process
+        other.kill()
+        other.wait()
+
     def test_a_page_reaches_nothing_but_this_machine(self, chromium):
         with _chromium.Chromium(_chromium.find()) as page, pytest.raises(RunFailed) as caught:
             page.evaluate("fetch('https://example.com/')")
