@@ -46,7 +46,7 @@ def test_a_preprocessing_that_does_not_validate_is_a_recipe_error(tmp_path):
     [
         (lambda: open_source("nowhere", SourceOptions()), ModelError, "no model at 'nowhere'"),
         (lambda: open_format("paper"), ModelError, "Formats: coreml, onnx, tflite"),
-        (lambda: open_device("toaster:1"), DeviceError, "Kinds: browser, emulated, local"),
+        (lambda: open_device("toaster:1"), DeviceError, "Kinds: adb, browser, emulated"),
         (lambda: open_device("local:1"), DeviceError, "takes no argument"),
     ],
 )
