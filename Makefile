@@ -45,4 +45,4 @@ bench: setup
 	for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo-bundle demo-bundle-phone
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo-bundle demo-bundle-phone sample_apps/browser/node_modules sample_apps/browser/dist

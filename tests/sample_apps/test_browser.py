@@ -68,6 +68,9 @@ def app(once):
     """The app, its packages installed as the lock file says, and built; in a copy."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed: apt-get install npm")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(int(part) for part in version.removeprefix("v").split(".")[:2]) < (20, 19):
+        pytest.skip(f"the app is built by Node.js 20.19 or later, and this is {version}")
 
     def fill(folder):
         shutil.copytree(APP, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", "dist"))
