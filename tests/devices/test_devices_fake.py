@@ -64,7 +64,7 @@ def test_a_hang_ends_at_the_limit(model, device, tmp_path):
     began = time.monotonic()
     with pytest.raises(RunFailed, match="did not finish within 2 s and was stopped"):
         device("hang").run(remote.job(model, timeout_s=2), tmp_path)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 45
 
 
 def test_a_model_is_sent_once(model, device, tmp_path):

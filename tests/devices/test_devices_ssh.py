@@ -27,7 +27,7 @@ def board_there(tmp_path, monkeypatch):
     monkeypatch.setenv(ssh.CONFIGURATION, str(made.configuration))
     yield made
     made.kill()
-    for _ in range(50):
+    for _ in range(200):
         if not remote.processes_in(made.place):
             break
         time.sleep(0.1)
@@ -108,8 +108,8 @@ def test_a_runtime_that_hangs_is_stopped_there_too(device, model, board_there, t
     began = time.monotonic()
     with pytest.raises(RunFailed, match="did not finish within 1 s"):
         run(device, remote.job(model, count=4000, rows=64, timeout_s=1), tmp_path / "run")
-    assert time.monotonic() - began < 10
-    for _ in range(50):
+    assert time.monotonic() - began < 45
+    for _ in range(200):
         if not remote.processes_in(board_there.place):
             break
         time.sleep(0.1)
