@@ -2,6 +2,8 @@
 
 import os
 import stat
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def phone(tmp_path, monkeypatch):
     program.parent.mkdir()
     program.write_text(PROGRAM)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(program.parent) + ":" + os.environ["PATH"])
+    monkeypatch.setenv("PATH", f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setattr(adb, "ROOT", str(tmp_path / "phone"))
     return tmp_path / "phone"
 
