@@ -6,8 +6,8 @@ import importlib
 import json
 import os
 import platform
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
