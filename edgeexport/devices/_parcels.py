@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edgeexport.errors import RunFailed
 
@@ -17,6 +17,16 @@ _NAME = re.compile(r"(\./)?(result\.json|outputs/(index\.json|[0-9]{1,6}\.bin))"
 _SMALL = 64 << 20
 """Most bytes of an index or a result, which are read whole."""
 _LEAVE_FREE = 256 << 20
+_HEADERS = frozenset((b"\0", b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7"))
+
+
+class _Plain(tarfile.TarInfo):
+    """A member with a plain header: an extended one of any stated size would be read into memory."""
+
+    def _proc_member(self, archive: Any) -> Any:
+        if self.type not in _HEADERS:
+            raise tarfile.ReadError(f"a header of type {self.type!r}")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def packed(files: Mapping[str, Path]) -> Iterator[bytes]:
@@ -45,7 +55,7 @@ def unpack(stream: IO[bytes], folder: Path, device: str) -> None:
     """
     room = shutil.disk_usage(folder).free - _LEAVE_FREE
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK, tarinfo=_Plain) as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 if member.isdir() and name in ("outputs", "."):

@@ -79,7 +79,7 @@ def test_more_than_there_is_room_for_is_refused_before_it_is_written(tmp_path, n
     info = tarfile.TarInfo(name)
     info.size = size
     with pytest.raises(RunFailed, match="more than this machine takes"):
-        _parcels.unpack(io.BytesIO(info.tobuf() + bytes(1024)), tmp_path, "board")
+        _parcels.unpack(io.BytesIO(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)), tmp_path, "board")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,3 +87,12 @@ def test_more_than_there_is_room_for_is_refused_before_it_is_written(tmp_path, n
 def test_what_is_no_archive_is_refused_or_empty(tmp_path, data):
     with pytest.raises(RunFailed, match="board sent no archive"):
         _parcels.unpack(io.BytesIO(data), tmp_path, "board")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
+def test_an_extended_header_is_refused_before_it_is_read(tmp_path, kind):
+    info = tarfile.TarInfo("result.json")
+    info.type, info.size = kind, 1 << 40
+    stream = io.BytesIO(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(RunFailed, match="sent no archive: a header of type"):
+        _parcels.unpack(stream, tmp_path, "board")
