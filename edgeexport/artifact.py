@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgeexport import tree
+from edgeexport.decoder import Decoder, text_signature
 from edgeexport.disk import PARTIAL
 from edgeexport.errors import BundleError
 from edgeexport.signature import Signature
@@ -32,6 +33,7 @@ class Artifact:
         precision: as in :mod:`edgeexport.settings`.
         signature: as converted, which is what feeds must follow.
         notes: what the converter decided by rule, for the report.
+        decoder: how a language model with a cache is driven, as converted; None of any other.
     """
 
     format: str
@@ -39,6 +41,7 @@ class Artifact:
     precision: str
     signature: Signature
     notes: tuple[str, ...] = ()
+    decoder: Decoder | None = None
 
     @property
     def bytes(self) -> int:
@@ -78,8 +81,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         artifact: the name of the model's file or folder.
-        task: ``classification``, ``embedding`` or ``generic``.
+        task: ``classification``, ``embedding``, ``generation`` or ``generic``.
         signature: see :class:`~edgeexport.signature.Signature`.
+        decoder: how a language model with a cache is driven; None of any other.
         target: the complete profile, as plain values.
         recipe: settings and their origins.
         preprocess: see :mod:`edgeexport.preprocess`.
@@ -94,7 +98,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str
     format: str
     precision: str
-    task: Literal["classification", "embedding", "generic"]
+    task: Literal["classification", "embedding", "generation", "generic"]
+    decoder: Decoder | None = None
     signature: dict[str, Any]
     target: dict[str, Any]
     recipe: dict[str, Any]
@@ -129,6 +134,12 @@ class Bundle:
     def signature(self) -> Signature:
         """The model's inputs and outputs."""
         return Signature.from_dict(self.manifest.signature)
+
+    @property
+    def sample_signature(self) -> Signature:
+        """What one sample is and gives: the model's signature, or a text's for a language model."""
+        decoder = self.manifest.decoder
+        return self.signature.real() if decoder is None else text_signature(decoder)
 
     @property
     def report_path(self) -> Path:

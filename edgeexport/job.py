@@ -37,21 +37,40 @@ class Job:
         runtime: module name in :mod:`edgeexport.runtimes`.
         models: artifact paths; ``latency`` times all of them in turn, ``outputs`` runs the first.
         inputs: samples, each a dict of arrays with a leading batch axis.
-        mode: ``outputs`` or ``latency``.
+        mode: ``outputs`` or ``latency``; of a language model also ``score`` and ``generate``, whose samples are
+            ``input_ids``.
         threads: intra-op threads.
         warmup: untimed repetitions.
         pairs: timed repetitions.
         timeout_s: after this many seconds the run is stopped and has failed.
+        decoder: how a language model is driven; see :func:`edgeexport.decoder.to_runner`.
+        sampling: of ``generate``; see :mod:`edgeexport.runtimes.runner`.
+        heard: gets each token of ``generate`` as it is chosen.
     """
 
     runtime: str
     models: tuple[Path, ...]
     inputs: Iterable[Mapping[str, np.ndarray]]
-    mode: Literal["outputs", "latency"] = "outputs"
+    mode: Literal["outputs", "latency", "score", "generate"] = "outputs"
     threads: int = 1
     warmup: int = 0
     pairs: int = 0
     timeout_s: float = 600.0
+    decoder: Mapping[str, Any] | None = None
+    sampling: Mapping[str, Any] | None = None
+    heard: Progress | None = None
+
+    def listener(self, progress: Progress | None) -> Callable[[bytes], None]:
+        """What takes the lines that the runner prints."""
+        told = {b"progress": progress, b"token": self.heard}
+
+        def take(line: bytes) -> None:
+            word, _, count = line.partition(b" ")
+            tell = told.get(word)
+            if tell is not None and count.strip().isdigit():
+                tell(int(count))
+
+        return take
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,8 @@ def write_job(job: Job, folder: Path) -> None:
         "threads": job.threads,
         "warmup": job.warmup,
         "pairs": job.pairs,
+        **({} if job.decoder is None else {"decoder": dict(job.decoder)}),
+        **({} if job.sampling is None else {"sampling": dict(job.sampling)}),
     }
     (folder / "job.json").write_text(json.dumps(description))
 
@@ -168,9 +189,11 @@ def run_command(
     folder: Path,
     timeout_s: float,
     environment: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    listener: Callable[[bytes], None] = lambda _line: None,
 ) -> JobResult:
     """Start a runner by ``command``, wait for it and read its result from ``folder``.
+
+    ``listener`` gets the lines that it prints.
 
     Raises:
         RunFailed: with the exit status or signal, and the end of the log.
@@ -186,7 +209,7 @@ def run_command(
             env=environment,
             start_new_session=True,
         )
-        timed_out = _watch(process, timeout_s, progress)
+        timed_out = _watch(process, timeout_s, listener)
     text = log.read_bytes()[-_LOG_CHARACTERS:].decode(errors="replace").strip()
     if timed_out:
         raise RunFailed(f"the runtime did not finish within {timeout_s:g} s and was stopped", text)
@@ -236,8 +259,8 @@ def read_result(folder: Path, log: str = "") -> JobResult:
         raise RunFailed(f"the runner's result is missing or malformed: {error}", log) from error
 
 
-def _watch(process: subprocess.Popen[bytes], timeout_s: float, progress: Progress | None) -> bool:
-    """Pass on progress lines until the process ends; kill its group at the limit. True if it was killed."""
+def _watch(process: subprocess.Popen[bytes], timeout_s: float, listener: Callable[[bytes], None]) -> bool:
+    """Pass on lines until the process ends; kill its group at the limit. True if it was killed."""
     killed = threading.Event()
 
     def kill() -> None:
@@ -249,9 +272,7 @@ def _watch(process: subprocess.Popen[bytes], timeout_s: float, progress: Progres
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            word, _, count = line.partition(b" ")
-            if progress is not None and word == b"progress" and count.strip().isdigit():
-                progress(int(count))
+            listener(line)
         process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)

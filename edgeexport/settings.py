@@ -109,6 +109,10 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         lengths: of the one dynamic dimension beside the batch, such as a text's tokens: one signature each. Shorter
             texts are padded to the next, longer ones cut to the last. Empty leaves a format's dynamic shapes.
         longest: Core ML, without ``lengths``: that dimension takes any length up to this; None is the tokenizer's own.
+        context: of a language model, how many tokens it looks back on at most: its cache; 0 is as many as it has
+            positions, up to 1024.
+        prefill: of a language model in a format that fixes shapes, how many tokens of a prompt go in at once; one
+            signature each beside that of a single token.
         channels_last: images go in as [1, height, width, channels].
         images: Core ML takes images where the model takes normalised pixels, as Vision and Xcode's previews expect: the
             program normalises, and samples are pixels of 0 to 255 after resizing and cropping.
@@ -118,6 +122,8 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     lengths: tuple[Count, ...] = ()
     longest: Count | None = None
+    context: Annotated[int, msgspec.Meta(ge=0)] = 0
+    prefill: Annotated[tuple[Count, ...], msgspec.Meta(min_length=1)] = (64,)
     channels_last: bool = False
     images: bool = False
     classifier: bool = False
@@ -131,6 +137,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         size_ratio: artifact bytes over the source's float32 parameter bytes, at most.
         artifact_bytes: at most, in bytes.
         accuracy_drop: reference accuracy minus measured, as a share (0.005 is half a point), at most.
+        perplexity_ratio: measured perplexity over the reference's, at most.
         agreement: share of predictions equal to the float32 source's, at least.
         cosine_min: least cosine similarity of an output to the float32 source's, at least.
         latency_ratio: median latency over float32's, same format and runtime, timed in turn, at most.
@@ -142,6 +149,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     size_ratio: Ratio | None = None
     artifact_bytes: Count | None = None
     accuracy_drop: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
+    perplexity_ratio: Ratio | None = None
     agreement: Share | None = None
     cosine_min: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
     latency_ratio: Ratio | None = None
@@ -183,7 +191,8 @@ class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What a source does not say of itself, such as an ``.onnx`` file. What is given here wins over the source.
 
     Attributes:
-        task: what the first output holds: ``classification``, ``embedding`` or ``generic``.
+        task: what the first output holds: ``classification``, ``embedding`` or ``generic``; for a language model
+            ``generic`` exports one pass over a whole text, without a cache.
         labels: class names by index.
         preprocess: a :mod:`edgeexport.preprocess` specification with its ``kind``, as plain values.
         assets: the folder with the files that the preprocessing names, such as ``tokenizer.json``.

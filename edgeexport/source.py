@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-Task = Literal["classification", "embedding", "generic"]
+    from edgeexport.decoder import Decoder
+    from edgeexport.settings import Interface
+
+Task = Literal["classification", "embedding", "generation", "generic"]
 """``classification``: the first output holds one score a class, last axis; ``embedding``: it holds one vector a
-sample, compared by cosine; ``generic``: outputs are compared as numbers and there is no task metric."""
+sample, compared by cosine; ``generation``: a language model, judged by perplexity and its likeliest tokens;
+``generic``: outputs are compared as numbers and there is no task metric."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Source(abc.ABC):
         assets: the folder that holds the files ``preprocess`` names, or None.
         task: what the outputs mean.
         labels: class names by index, or None.
+        decoder: how the exported model is driven, of a language model with a cache; None of any other.
     """
 
+    decoder: Decoder | None = None
     name: str
     preprocess: Preprocess
     assets: Path | None
@@ -82,6 +88,15 @@ class Source(abc.ABC):
             ModelError: this kind of source has none.
         """
         raise ModelError(f"{self.name} cannot be had as a torch module")
+
+    def exported(self, interface: Interface) -> Source:
+        """The model as it is exported: itself, but for a language model, which gets a cache.
+
+        Raises:
+            ModelError, RecipeError: that is not possible, or not with this interface.
+        """
+        del interface
+        return self
 
     def editable(self) -> Editable:
         """A copy of the model for compression to change.

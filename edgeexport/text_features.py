@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TOKENIZER_FILE = "tokenizer.json"
+_ENCODED = "input_ids"
 TextInput = Literal["input_ids", "attention_mask", "token_type_ids", "position_ids"]
 ALL_INPUTS: tuple[TextInput, ...] = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -65,13 +66,15 @@ class TokenizerPreprocess(
         """
         if not isinstance(sample.record, Mapping):
             raise wrong_kind("text", f"{sample.name} is a file")
+        if _ENCODED in sample.record:
+            return self
         return msgspec.structs.replace(self, fields=self.fields or (_only_text(sample.record, sample.name),))
 
     def prepare(self, assets: Path | None) -> Callable[[Sample], dict[str, np.ndarray]]:
         """Load ``tokenizer.json`` from ``assets``; the result encodes a sample.
 
         It gives each of ``inputs`` as an array [1, tokens] of ``dtype``. An empty second text still counts as
-        one.
+        one. A record that has ``input_ids`` [1, tokens] is taken as encoded.
 
         Raises:
             ModelError: the tokenizer is missing or broken, or leaves no room for text within ``max_length``.
@@ -83,6 +86,8 @@ class TokenizerPreprocess(
         dtype = np.dtype(self.dtype)
 
         def encode(sample: Sample) -> dict[str, np.ndarray]:
+            if isinstance(sample.record, Mapping) and _ENCODED in sample.record:
+                return _encoded(np.asarray(sample.record[_ENCODED], dtype), self.inputs)
             texts = self._texts(sample)
             encoding = tokenizer.encode(*texts)
             if not encoding.ids:
@@ -136,6 +141,18 @@ class TokenizerPreprocess(
                 )
             texts.append(text)
         return texts
+
+
+def _encoded(ids: np.ndarray, inputs: tuple[TextInput, ...]) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    arrays = {
+        "input_ids": ids,
+        "token_type_ids": np.zeros_like(ids),
+        "attention_mask": np.ones_like(ids),
+        "position_ids": np.arange(ids.shape[1], dtype=ids.dtype)[None],
+    }
+    return {name: arrays[name] for name in inputs}
 
 
 def _only_text(record: Mapping[str, object], where: str) -> str:

@@ -165,11 +165,6 @@ class RemoteDevice:
                 self._transport.run(f"rm -rf {place}", timeout_s=_ANSWER_S)
 
     def _start(self, job: Job, place: str, folder: Path, progress: Progress | None) -> None:
-        def told(line: bytes) -> None:
-            word, _, count = line.partition(b" ")
-            if progress is not None and word == b"progress" and count.strip().isdigit():
-                progress(int(count))
-
         command = _WATCHED.format(
             folder=place,
             python=self._interpreter(job.runtime, "../.."),
@@ -177,7 +172,9 @@ class RemoteDevice:
             seconds=int(job.timeout_s) + 1,
         )
         try:
-            answer = self._transport.run(command, timeout_s=job.timeout_s, sink=lines(told), hold=True)
+            answer = self._transport.run(
+                command, timeout_s=job.timeout_s, sink=lines(job.listener(progress)), hold=True
+            )
         except TimedOut as late:
             message = f"the runtime did not finish within {job.timeout_s:g} s and was stopped"
             raise RunFailed(message, str(late)) from late

@@ -51,7 +51,7 @@ class EmulatedDevice:
         write_job(job, folder)
         command = [*self._emulator.command(root_folder(self._architecture)), str(RUNNER), str(folder)]
         variables = _root.environment(wheels_folder(self._architecture, job.runtime))
-        result = run_command(command, folder, job.timeout_s, variables, progress)
+        result = run_command(command, folder, job.timeout_s, variables, job.listener(progress))
         return replace(result, peak_memory_bytes=None)
 
     def check(self, runtime: str) -> None:

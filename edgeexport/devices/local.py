@@ -24,7 +24,7 @@ class LocalDevice:
         command = [str(_environments.python_for(job.runtime)), str(RUNNER), str(folder)]
         write_job(job, folder)
         variables = _environments.environment_of(job.runtime)
-        return run_command(command, folder, job.timeout_s, variables, progress)
+        return run_command(command, folder, job.timeout_s, variables, job.listener(progress))
 
     def check(self, runtime: str) -> None:
         """See :class:`edgeexport.job.Device`."""

@@ -25,6 +25,7 @@ from edgeexport.artifact import (
 )
 from edgeexport.cache import Cache, tool_versions
 from edgeexport.conversion import Feeds
+from edgeexport.decoder import prefill_feeds, text_signature
 from edgeexport.disk import readable_disk_errors
 from edgeexport.errors import SamplesError
 from edgeexport.interface import fitted, for_source, quantize
@@ -41,7 +42,8 @@ from edgeexport.settings import STATIC, Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
-from edgeexport.text_features import TOKENIZER_FILE
+from edgeexport.text_features import TOKENIZER_FILE, TokenizerPreprocess
+from edgeexport.token_samples import as_texts, longest_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,9 +105,9 @@ class Export:
         self.format = open_format(self.target.format)
         self.source = open_source(request.model, request.options)
         add_facts(self.source, self.recipe.settings.model)
-        self.calibration = _open(request.calibration, request.label_pattern)
-        self.evaluation = _open(request.evaluation, request.label_pattern)
-        self.train = _open(request.train, request.label_pattern)
+        self.calibration, self.evaluation, self.train = (
+            self._open(path) for path in (request.calibration, request.evaluation, request.train)
+        )
         self._check_sets()
         precision = self.recipe.settings.precision
         default = Path(f"{self.source.name}-{self.target.name}-{precision}")
@@ -146,10 +148,14 @@ class Export:
         self._stages = stages.records
         if self._stages:
             add_facts(self.source, settings.model)
+        self.source = self.source.exported(settings.interface)
 
     @cached_property
     def preprocess(self) -> Any:
         """The bundle's preprocessing: it gives what the artifact takes."""
+        if self.source.decoder is not None:
+            tokenized = isinstance(self._bound, TokenizerPreprocess)
+            return msgspec.structs.replace(self._bound, max_length=self._longest()) if tokenized else self._bound
         return fitted(self._bound, self.baseline.signature, self._interface)
 
     @property
@@ -200,7 +206,7 @@ class Export:
         def fill(folder: Path) -> None:
             baseline = self.baseline
             path = folder / self.format.file_name
-            feeds = self._calibration_feeds(baseline.signature)
+            feeds = self._calibration_feeds(baseline)
             precision = self.recipe.settings.precision
             with self.progress.stage(f"quantizing to {precision}" if precision != "fp32" else "copying"):
                 artifact = self.format.convert(baseline, self.recipe.settings, feeds, path)
@@ -251,13 +257,29 @@ class Export:
         """Samples as real numbers, as the artifact takes them but for integers that stand for such."""
         import itertools
 
-        encoded = feeds(samples, self.preprocess, self.artifact.signature.real(), self.source.assets)
+        encoded = feeds(samples, self.preprocess, self._sample_signature(self.artifact), self.source.assets)
         return itertools.islice(encoded, count)
+
+    def _sample_signature(self, artifact: Artifact) -> Signature:
+        """What one sample is: what the artifact takes, or a text for a language model."""
+        return artifact.signature.real() if artifact.decoder is None else text_signature(artifact.decoder)
+
+    def _open(self, path: Path | None) -> Samples | None:
+        if path is None:
+            return None
+        samples = open_samples(path, self.request.label_pattern)
+        if self.source.task != "generation":
+            return samples
+        return as_texts(samples, self.source.preprocess, self._longest())
+
+    def _longest(self) -> int:
+        """Tokens of a language model's sample at most."""
+        return longest_text(self.source.preprocess, self._interface.context)
 
     def _for_source(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return for_source(arrays, self.source.signature, self.source.preprocess, self._interface)
 
-    def _calibration_feeds(self, signature: Signature) -> Feeds | None:
+    def _calibration_feeds(self, baseline: Artifact) -> Feeds | None:
         """The calibration set as a function that starts a checked pass over it, or None."""
         if self.calibration is None:
             return None
@@ -265,7 +287,7 @@ class Export:
         checked = CheckedFeeds(
             samples,
             self.preprocess,
-            signature,
+            baseline.signature if baseline.decoder is None else text_signature(baseline.decoder),
             self.source.assets,
             self.recipe.settings.calibration.minimum_samples,
         )
@@ -273,7 +295,11 @@ class Export:
         def start(title: str) -> Iterator[Mapping[str, np.ndarray]]:
             self._calibrated = True
             with self.progress.stage(f"calibrating: {title}", len(samples)) as stage:
-                yield from stage.follow(checked)
+                for arrays in stage.follow(checked):
+                    if baseline.decoder is None:
+                        yield arrays
+                    else:
+                        yield from prefill_feeds(baseline.decoder, arrays["input_ids"], baseline.signature)
             checked.finish()
 
         return start
@@ -333,7 +359,7 @@ class Export:
 
         count = self.recipe.settings.golden_samples
         if samples is None:
-            signature = self.artifact.signature.real()
+            signature = self._sample_signature(self.artifact)
             inputs = synthetic_inputs(signature, self.preprocess, count, self._vocabulary())
             key = {"samples": "synthetic", "signature": signature.to_dict()}
             references = self._outputs(inputs, count, "synthetic inputs", key)
@@ -341,8 +367,9 @@ class Export:
             inputs = [arrays for _, arrays in self._feeds(samples, count)]
             references = self.references(samples, None if samples is self.evaluation else count)
         outputs = itertools.islice(tensors.Reader(str(references)), count)
-        given = [quantize(arrays, self.artifact.signature) for arrays in inputs]
-        for name, items in (("inputs", given), ("outputs", outputs)):
+        if self.artifact.decoder is None:
+            inputs = [quantize(arrays, self.artifact.signature) for arrays in inputs]
+        for name, items in (("inputs", inputs), ("outputs", outputs)):
             writer = tensors.Writer(str(folder / name))
             for item in items:
                 writer.add(item)
@@ -375,6 +402,7 @@ class Export:
             format=self.target.format,
             precision=self.artifact.precision,
             task=self.source.task,
+            decoder=self.artifact.decoder,
             signature=self.artifact.signature.to_dict(),
             target=msgspec.to_builtins(self.target),
             recipe=self.recipe.to_dict(),
@@ -391,7 +419,3 @@ class Export:
             },
             notes=notes,
         )
-
-
-def _open(path: Path | None, label_pattern: str | None) -> Samples | None:
-    return None if path is None else open_samples(path, label_pattern)

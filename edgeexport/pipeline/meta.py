@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgeexport.artifact import Artifact
+from edgeexport.decoder import Decoder
 from edgeexport.signature import Signature
 
 _NAME = "meta.json"
@@ -20,6 +23,7 @@ def write_meta(folder: Path, artifact: Artifact, float32_bytes: int) -> None:
         "precision": artifact.precision,
         "signature": artifact.signature.to_dict(),
         "notes": list(artifact.notes),
+        "decoder": msgspec.to_builtins(artifact.decoder),
         "float32_bytes": float32_bytes,
     }
     (folder / _NAME).write_text(json.dumps(meta))
@@ -34,6 +38,7 @@ def read_meta(folder: Path) -> Artifact:
         meta["precision"],
         Signature.from_dict(meta["signature"]),
         tuple(meta["notes"]),
+        msgspec.convert(meta.get("decoder"), Decoder | None),
     )
 
 

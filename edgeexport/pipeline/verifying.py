@@ -30,6 +30,7 @@ from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
 from edgeexport.target import Estimation, Target
+from edgeexport.token_samples import as_texts, longest_text
 from edgeexport.verify import budget, regression, size
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
 from edgeexport.versions import older
@@ -184,8 +185,12 @@ class Verification:
                 cases = itertools.chain(golden, cases)
                 count, over = count + len(golden), "golden"
         example = golden[0].inputs
+        decoder = bundle.manifest.decoder
         preprocess = from_dict(bundle.manifest.preprocess)
-        if isinstance(preprocess, TokenizerPreprocess):
+        if decoder is not None:
+            length = min(settings.timing.length, decoder.context - 1)
+            example = {"input_ids": np.resize(example["input_ids"], (1, length))}
+        elif isinstance(preprocess, TokenizerPreprocess):
             shapes = {spec.name: spec.shape for spec in signature.inputs}
             length = min(settings.timing.length, preprocess.max_length)
             example = example_of_length(example, shapes, length, signature.lengths)
@@ -203,8 +208,9 @@ class Verification:
         self, run: Run, target: Target, settings: Settings, evaluation: Evaluation | None, bundle: Bundle
     ) -> Iterator[Check]:
         missing_accuracy = ""
-        if bundle.manifest.task == "classification" and run.evidence != "estimated":
-            missing_accuracy = "no labelled evaluation set was given (--evaluation)"
+        tokens = bundle.manifest.task == "generation"
+        if (tokens or bundle.manifest.task == "classification") and run.evidence != "estimated":
+            missing_accuracy = f"no {'' if tokens else 'labelled '}evaluation set was given (--evaluation)"
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
         missing_latency = ""
@@ -218,6 +224,7 @@ class Verification:
             missing_accuracy=missing_accuracy,
             missing_latency=missing_latency,
             machine=target.machine,
+            tokens=tokens,
         )
         need = next((need for need in target.runtimes if need.name == run.runtime), None)
         itself = run.error is None and run.stand_in is None
@@ -335,14 +342,18 @@ def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path |
         raise SamplesError(
             f"the evaluation set {samples.path} has samples without a label", "Give every sample a 'label'."
         )
-    signature = bundle.signature
-    encoded = feeds(samples, from_dict(bundle.manifest.preprocess), signature.real(), bundle.path)
+    preprocess = from_dict(bundle.manifest.preprocess)
+    decoder = bundle.manifest.decoder
+    if decoder is not None:
+        samples = as_texts(samples, preprocess, longest_text(preprocess, decoder.context))
+    encoded = feeds(samples, preprocess, bundle.sample_signature, bundle.path)
     outputs = itertools.repeat(None) if references is None else _read_tensors(references)
     if isinstance(outputs, tensors.Reader) and len(outputs) != len(samples):
         raise BundleError(f"{references} has {len(outputs)} outputs for {len(samples)} samples", "Export it again.")
     pairs = zip(encoded, outputs, strict=False)
     for (sample, inputs), reference in itertools.islice(pairs, evaluation.limit):
-        yield Case(sample, quantize(inputs, signature), reference, scored)
+        given = inputs if decoder is not None else quantize(inputs, bundle.signature)
+        yield Case(sample, given, reference, scored)
 
 
 def _between_devices(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from edgeexport.settings import Interface
+
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.bin")
 _OPSET = 18
@@ -68,8 +70,8 @@ _KINDS = (
         "classification",
         "eager",
     ),
-    _Kind("ForCausalLM", "AutoModelForCausalLM", "text-generation", "generic", "sdpa"),
-    _Kind("LMHeadModel", "AutoModelForCausalLM", "text-generation", "generic", "sdpa"),
+    _Kind("ForCausalLM", "AutoModelForCausalLM", "text-generation", "generation", "sdpa"),
+    _Kind("LMHeadModel", "AutoModelForCausalLM", "text-generation", "generation", "sdpa"),
     _Kind("Model", "AutoModel", "feature-extraction", "generic", "eager"),
 )
 
@@ -176,6 +178,14 @@ class TransformersSource(Source):
     def _reference(self) -> TorchReference:
         config = self._export_config
         return TorchReference(self.module(), tuple(config.inputs), tuple(config.outputs))
+
+    def exported(self, interface: Interface) -> Source:
+        """See :class:`Source`."""
+        if self.task != "generation":
+            return self
+        from edgeexport.sources._decoding import DecodingSource
+
+        return DecodingSource(self, self._model, interface)
 
     def editable(self) -> Editable:
         """See :class:`Source`. Loaded anew: a copy would share what was bound to the first."""
@@ -332,7 +342,7 @@ def _kind_of(config: Mapping[str, Any], folder: Path) -> _Kind:
     raise ModelError(
         f"{folder}: architecture '{architecture}' is not supported",
         "Supported: sequence and image classification, base encoders with or without pooling, and causal "
-        "language models without a cache. Wrap others as package.module:factory.",
+        "language models. Wrap others as package.module:factory.",
     )
 
 

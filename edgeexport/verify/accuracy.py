@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from edgeexport.results import Accuracy
 from edgeexport.samples import Sample
 from edgeexport.verify.parity import cosine
 
+_LARGEST = 700.0
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -75,6 +77,41 @@ class CosineMeter:
         return Accuracy(metric="cosine", value=self._sum / self._samples, reference=1.0, samples=self._samples)
 
 
+class PerplexityMeter:
+    """Perplexity: the exponential of the mean negative log likelihood of every token that has one before it."""
+
+    def __init__(self, labels: tuple[str, ...] | None) -> None:
+        del labels
+        self._tokens, self._references = 0, 0
+        self._sum, self._reference_sum = 0.0, 0.0
+
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
+        """See :class:`Meter`; ``nll`` is in nats a token."""
+        del sample
+        self._tokens += output["nll"].size
+        self._sum += float(output["nll"].sum(dtype=np.float64))
+        if reference is not None:
+            self._references += reference["nll"].size
+            self._reference_sum += float(reference["nll"].sum(dtype=np.float64))
+
+    def result(self) -> Accuracy | None:
+        """See :class:`Meter`; None where no text had two tokens."""
+        if not self._tokens:
+            return None
+        return Accuracy(
+            metric="perplexity",
+            value=_exp(self._sum / self._tokens),
+            reference=_exp(self._reference_sum / self._references) if self._references else None,
+            samples=self._tokens,
+            higher_is_better=False,
+        )
+
+
+def _exp(value: float) -> float:
+    """Infinite where the result is too large, or no number."""
+    return math.exp(value) if value < _LARGEST else math.inf
+
+
 class NoMeter:
     """For tasks without a metric of their own."""
 
@@ -89,8 +126,9 @@ class NoMeter:
         return None
 
 
-METERS: dict[str, type[ClassMeter] | type[CosineMeter] | type[NoMeter]] = {
+METERS: dict[str, type[ClassMeter] | type[CosineMeter] | type[PerplexityMeter] | type[NoMeter]] = {
     "classification": ClassMeter,
     "embedding": CosineMeter,
+    "generation": PerplexityMeter,
     "generic": NoMeter,
 }

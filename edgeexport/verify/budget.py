@@ -36,7 +36,13 @@ def size_checks(size: Size, limits: Limits) -> Iterator[Check]:
 
 
 def run_checks(
-    run: Run, limits: Limits, *, missing_accuracy: str = "", missing_latency: str = "", machine: str = ""
+    run: Run,
+    limits: Limits,
+    *,
+    missing_accuracy: str = "",
+    missing_latency: str = "",
+    machine: str = "",
+    tokens: bool = False,
 ) -> Iterator[Check]:
     """Every check that one run answers.
 
@@ -45,25 +51,17 @@ def run_checks(
         limits: the target's.
         missing_accuracy, missing_latency: why the run has no such figure; empty where none is expected of it.
         machine: the target's processor architecture, to say where a latency was taken on another.
+        tokens: whether the model is a language model.
     """
     where = run.place
     if run.error is not None:
         yield Check(name="run", measured=None, limit=None, unit="", verdict="fail", where=where, note=run.error)
         return
-    if run.parity is not None:
-        # Two scores near a decision boundary turn far for a tiny change, so classes are judged by agreement.
-        limit = limits.cosine_min if run.parity.agreement is None else None
-        yield judge("cosine_min", run.parity.cosine_min, limit, "", where, at_least=True)
-        if run.parity.agreement is not None:
-            note = f"{run.parity.unlike} of {run.parity.samples} unlike float32"
-            yield judge("agreement", run.parity.agreement, limits.agreement, "share", where, at_least=True, note=note)
-    if run.accuracy is not None and run.accuracy.reference is not None:
-        drop = run.accuracy.reference - run.accuracy.value
-        drop = drop if run.accuracy.higher_is_better else -drop
-        yield judge("accuracy_drop", drop, limits.accuracy_drop, "share", where)
-    elif limits.accuracy_drop is not None and missing_accuracy:
-        note = missing_accuracy
-        yield judge("accuracy_drop", None, limits.accuracy_drop, "share", where, note=note)
+    yield from _parity(run, limits, tokens)
+    if tokens:
+        yield _perplexity(run, limits, missing_accuracy)
+    else:
+        yield from _accuracy(run, limits, missing_accuracy)
     if run.findings is not None:
         yield judge("numerics", len(run.findings), 0, "operators", where, note=_in_words(run.findings))
     if run.latency_ms is not None:
@@ -84,6 +82,36 @@ def run_checks(
             left = ", ".join(run.estimate.cpu_ops)
             whole, note = None, f"{run.estimate.tool} leaves operators to the CPU, and out of its figures: {left}"
         yield judge("peak_memory_sram", whole, limits.sram_bytes, "bytes", where, note=note)
+
+
+def _parity(run: Run, limits: Limits, tokens: bool) -> Iterator[Check]:
+    if run.parity is None:
+        return
+    # Two scores near a decision boundary turn far for a tiny change, so classes are judged by agreement; of a language
+    # model's likeliest tokens many are near ties, and it is judged by perplexity.
+    limit = limits.cosine_min if tokens or run.parity.agreement is None else None
+    yield judge("cosine_min", run.parity.cosine_min, limit, "", run.place, at_least=True)
+    if run.parity.agreement is not None:
+        note = f"{run.parity.unlike} of {run.parity.samples} unlike float32"
+        limit = None if tokens else limits.agreement
+        yield judge("agreement", run.parity.agreement, limit, "share", run.place, at_least=True, note=note)
+
+
+def _accuracy(run: Run, limits: Limits, missing: str) -> Iterator[Check]:
+    if run.accuracy is not None and run.accuracy.reference is not None:
+        drop = run.accuracy.reference - run.accuracy.value
+        drop = drop if run.accuracy.higher_is_better else -drop
+        yield judge("accuracy_drop", drop, limits.accuracy_drop, "share", run.place)
+    elif limits.accuracy_drop is not None and missing:
+        yield judge("accuracy_drop", None, limits.accuracy_drop, "share", run.place, note=missing)
+
+
+def _perplexity(run: Run, limits: Limits, missing: str) -> Check:
+    limit, found = limits.perplexity_ratio, run.accuracy
+    if found is None or found.reference is None:
+        return judge("perplexity_ratio", None, limit, "ratio", run.place, note=missing)
+    note = f"{found.value:.4g} over {found.samples} tokens, float32 {found.reference:.4g}"
+    return judge("perplexity_ratio", found.value / found.reference, limit, "ratio", run.place, note=note)
 
 
 def _in_words(findings: tuple[Finding, ...]) -> str:

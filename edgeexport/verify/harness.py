@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from edgeexport.artifact import Bundle
+from edgeexport.decoder import to_runner
 from edgeexport.disk import readable_disk_errors, temporary_folder
 from edgeexport.errors import RunFailed
 from edgeexport.interface import dequantize
@@ -25,7 +26,7 @@ from edgeexport.samples import Sample
 from edgeexport.settings import Timing
 from edgeexport.verify.accuracy import METERS
 from edgeexport.verify.latency import summarize
-from edgeexport.verify.parity import ParityMeter
+from edgeexport.verify.parity import ParityMeter, TokenParityMeter
 
 Arrays = Mapping[str, np.ndarray]
 _SAMPLES_A_JOB = 256
@@ -126,7 +127,8 @@ class _Outcome:
 
 def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     manifest, signature = plan.bundle.manifest, plan.bundle.signature
-    parity = ParityMeter(classes=manifest.task == "classification")
+    parity = TokenParityMeter() if manifest.task == "generation" else ParityMeter(manifest.task == "classification")
+    decoder = driver(plan.bundle)
     meter = METERS[manifest.task](manifest.labels)
     peaks: list[int] = []
     findings: list[Finding] = []
@@ -139,8 +141,10 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
                 runtime=module,
                 models=(plan.bundle.model_path,),
                 inputs=[case.inputs for case in cases],
+                mode="outputs" if decoder is None else "score",
                 threads=plan.timing.threads,
                 timeout_s=plan.timeout_s,
+                decoder=decoder,
             )
             result = device.run(job, folder, lambda count, base=done: stage.at(base + count))  # type: ignore[misc]
             if result.samples != len(cases):
@@ -165,6 +169,12 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     accuracy = meter.result() if scored else None
     found = None if result.findings is None else _together(findings)
     return _Outcome(parity.result(plan.over), accuracy, result, max(peaks, default=None), firsts, found)
+
+
+def driver(bundle: Bundle) -> dict[str, Any] | None:
+    """How the runner drives the bundle's model, if it is a decoder."""
+    decoder = bundle.manifest.decoder
+    return None if decoder is None else to_runner(decoder, bundle.signature)
 
 
 def _together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -202,6 +212,7 @@ def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
             warmup=plan.timing.warmup,
             pairs=plan.timing.pairs,
             timeout_s=plan.timeout_s,
+            decoder=driver(plan.bundle),
         )
         result = device.run(job, folder)
     if len(result.latency_ns) != 2 or not all(result.latency_ns):

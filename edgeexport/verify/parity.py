@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from edgeexport.results import Parity
@@ -61,6 +62,26 @@ class ParityMeter:
         if self._noise == 0 or self._signal == 0 or not math.isfinite(self._noise + self._signal):
             return None
         return 10 * math.log10(self._signal / self._noise)
+
+
+class TokenParityMeter(ParityMeter):
+    """Compares a language model's answers on texts: every likeliest token, and the logits after the last."""
+
+    def __init__(self) -> None:
+        super().__init__(classes=False)
+        self._tokens = 0
+
+    def add(self, reference: Mapping[str, np.ndarray], output: Mapping[str, np.ndarray]) -> None:
+        """Compare one text's ``token`` and ``logits``."""
+        super().add({"logits": reference["logits"]}, output)
+        self._tokens += reference["token"].size
+        self._unlike += int((reference["token"] != output["token"]).sum())
+
+    def result(self, over: Literal["evaluation", "golden"]) -> Parity:
+        """The figures so far; ``samples`` are tokens."""
+        found = super().result(over)
+        agreement = 1 - self._unlike / self._tokens
+        return msgspec.structs.replace(found, agreement=agreement, unlike=self._unlike, samples=self._tokens)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -92,7 +92,7 @@ def test_an_image_classifier(mobilenet):
 
 
 def test_a_language_model_without_a_tokenizer_takes_arrays(gpt):
-    assert (gpt.task, gpt.labels, gpt.preprocess) == ("generic", None, ArraysPreprocess())
+    assert (gpt.task, gpt.labels, gpt.preprocess) == ("generation", None, ArraysPreprocess())
 
 
 # numbers

@@ -33,13 +33,16 @@ class OnnxFormat:
 
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""
-        if interface != Interface():
+        own = Interface(context=interface.context, prefill=interface.prefill)
+        if interface != own:
             raise RecipeError(
                 "ONNX keeps the model's own layout and dynamic shapes: 'interface' is for formats that fix them",
                 "Leave interface.lengths and interface.channels_last out.",
             )
         source.write_onnx(path)
         signature, _ = self.inspect(path)
+        if source.decoder is not None:
+            return Artifact("onnx", path, "fp32", signature, decoder=source.decoder)
         return Artifact("onnx", path, "fp32", _with_known_lengths(signature, source.signature))
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
