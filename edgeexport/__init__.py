@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeexport.artifact import Bundle
+    from edgeexport.pipeline.generating import Generation
     from edgeexport.progress import Progress
     from edgeexport.results import Report
 
-__all__ = ["__version__", "export", "verify"]
+__all__ = ["__version__", "export", "generate", "verify"]
 __version__ = "0.1.0"
 
 Place = str | PathLike[str]
@@ -145,3 +146,46 @@ def verify(
         earlier=None if against is None else Report.read(Path(against)),
     )
     return report
+
+
+def generate(
+    bundle: Place,
+    prompts: Sequence[str | Sequence[int]],
+    *,
+    on: str = "local",
+    max_tokens: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    heard: Callable[[str], None] | None = None,
+) -> list[Generation]:
+    """Go on with prompts by a language model's bundle, on a device.
+
+    Args:
+        bundle: its folder.
+        prompts: texts, or token ids; each is a text of its own.
+        on: the device.
+        max_tokens: new ones, at most.
+        temperature: 0 takes the likeliest token; else logits are divided by it and a token is drawn.
+        top_k: draw from the likeliest so many; 0 is all.
+        top_p: draw from the likeliest that have this share of the probability together.
+        seed: of the draw.
+        stop: tokens that end the text, beside the model's own.
+        heard: gets pieces of text as they are made.
+
+    Returns:
+        One result a prompt, with its tokens, text and milliseconds.
+
+    Raises:
+        EdgeExportError: the bundle is no language model's, a prompt does not fit it, or the device fails.
+    """
+    from pathlib import Path
+
+    from edgeexport.pipeline.generating import Sampling, run_generate
+
+    sampling = Sampling(
+        count=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=tuple(stop)
+    )
+    return run_generate(Path(bundle), prompts, sampling, device=on, heard=heard)

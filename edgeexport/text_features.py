@@ -106,16 +106,8 @@ class TokenizerPreprocess(
         return encode
 
     def _load(self, assets: Path | None) -> Any:
-        from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
-
-        if assets is None or not (assets / TOKENIZER_FILE).is_file():
-            where = f"{assets} holds no {TOKENIZER_FILE}" if assets else f"no folder with {TOKENIZER_FILE} is known"
-            raise ModelError(f"text cannot be encoded: {where}", "It belongs beside the model.")
-        path = assets / TOKENIZER_FILE
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing more precise
-            raise ModelError(f"{path} is no tokenizer: {error}", "Save it again with save_pretrained.") from error
+        tokenizer = open_tokenizer(assets)
+        path = (assets or Path()) / TOKENIZER_FILE
         special = tokenizer.num_special_tokens_to_add(len(self.fields) == 2)
         if self.max_length <= special:
             raise ModelError(
@@ -141,6 +133,27 @@ class TokenizerPreprocess(
                 )
             texts.append(text)
         return texts
+
+
+def open_tokenizer(assets: Path | None) -> Any:
+    """The tokenizer in ``tokenizer.json`` of a folder, which neither cuts nor pads.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
+    from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
+
+    if assets is None or not (assets / TOKENIZER_FILE).is_file():
+        where = f"{assets} holds no {TOKENIZER_FILE}" if assets else f"no folder with {TOKENIZER_FILE} is known"
+        raise ModelError(f"text cannot be encoded: {where}", "It belongs beside the model.")
+    path = assets / TOKENIZER_FILE
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise ModelError(f"{path} is no tokenizer: {error}", "Save it again with save_pretrained.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _encoded(ids: np.ndarray, inputs: tuple[TextInput, ...]) -> dict[str, np.ndarray]:

@@ -32,8 +32,9 @@ def write_result(folder, **changes):
     (folder / "result.json").write_text(json.dumps({**RESULT, **changes}))
 
 
-def run_python(code, folder, timeout_s=30.0, **keywords):
-    return run_command([sys.executable, "-c", code], folder, timeout_s, **keywords)
+def run_python(code, folder, timeout_s=30.0, progress=None, heard=None):
+    listener = Job("ort", (), (), heard=heard).listener(progress)
+    return run_command([sys.executable, "-c", code], folder, timeout_s, listener=listener)
 
 
 def test_write_job(tmp_path, monkeypatch):

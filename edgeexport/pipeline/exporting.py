@@ -27,8 +27,8 @@ from edgeexport.cache import Cache, tool_versions
 from edgeexport.conversion import Feeds
 from edgeexport.decoder import prefill_feeds, text_signature
 from edgeexport.disk import readable_disk_errors
-from edgeexport.errors import SamplesError
 from edgeexport.interface import fitted, for_source, quantize
+from edgeexport.pipeline.checking import check_labels, check_sets
 from edgeexport.pipeline.compressing import Compression, Record, Sets
 from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
@@ -37,8 +37,8 @@ from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
 from edgeexport.runtime_names import module_of
-from edgeexport.samples import CheckedFeeds, Samples, check_count, feeds, open_samples
-from edgeexport.settings import STATIC, Interface
+from edgeexport.samples import CheckedFeeds, Samples, feeds, open_samples
+from edgeexport.settings import Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
@@ -108,7 +108,8 @@ class Export:
         self.calibration, self.evaluation, self.train = (
             self._open(path) for path in (request.calibration, request.evaluation, request.train)
         )
-        self._check_sets()
+        self._sets = Sets(train=self.train, calibration=self.calibration, evaluation=self.evaluation)
+        check_sets(self._sets, self.source, self.recipe.settings, self.target)
         precision = self.recipe.settings.precision
         default = Path(f"{self.source.name}-{self.target.name}-{precision}")
         self.output = request.output or default
@@ -121,7 +122,7 @@ class Export:
         with readable_disk_errors(self.output):
             self._compress()
             artifact = self.artifact
-            self._check_labels(artifact.signature.outputs[0].shape[-1])
+            check_labels(self.evaluation, self.source, artifact.signature.outputs[0].shape[-1])
             check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
             samples, origin = self._golden_set()
             with written_whole(self.output) as folder:
@@ -140,9 +141,8 @@ class Export:
     def _compress(self) -> None:
         """Make the better source that the recipe asks for."""
         settings = self.recipe.settings
-        sets = Sets(train=self.train, calibration=self.calibration, evaluation=self.evaluation)
         stages = Compression(
-            self.cache, self.progress, sets, self.request.options, settings=settings, format=self.target.format
+            self.cache, self.progress, self._sets, self.request.options, settings=settings, format=self.target.format
         )
         self.source = stages.run(self.source, settings.compress)
         self._stages = stages.records
@@ -303,45 +303,6 @@ class Export:
             checked.finish()
 
         return start
-
-    def _check_sets(self) -> None:
-        for samples in (self.calibration, self.evaluation, self.train):
-            if samples is not None and samples.kind != self.source.preprocess.accepts:
-                raise SamplesError(
-                    f"{self.source.name} takes {self.source.preprocess.accepts}; {samples.path} is {samples.what}",
-                    "Give samples of the model's kind.",
-                )
-        precision = self.recipe.settings.precision
-        if self.calibration is None and precision in STATIC:
-            others = [name for name in ("w8a8-dynamic", "w8", "fp32") if name in self.target.precisions]
-            raise SamplesError(
-                f"static precision {precision} needs calibration samples, and none were given",
-                "Give --calibration FILE" + (f", or choose --precision {others[0]}." if others else "."),
-            )
-        least = self.recipe.settings.calibration.minimum_samples
-        if self.calibration is not None and precision in {*STATIC, "w8a8-dynamic"}:
-            check_count(self.calibration, len(self.calibration), least)
-        labelled = self.source.task != "classification" or self.evaluation is None or self.evaluation.labelled
-        if not labelled and self.evaluation is not None:
-            raise SamplesError(
-                f"the evaluation set {self.evaluation.path} has samples without a label",
-                "Give every sample a 'label', or leave --evaluation out.",
-            )
-        self._check_labels(self.source.labels and len(self.source.labels))
-
-    def _check_labels(self, classes: object) -> None:
-        """Refuse an evaluation set with a class that the model lacks, before anything is written.
-
-        Args:
-            classes: how many the model has; anything but a number where that is not known yet.
-        """
-        if self.evaluation is None or self.source.task != "classification" or not isinstance(classes, int):
-            return
-        from edgeexport.labels import class_index
-
-        names = {name: number for number, name in enumerate(self.source.labels or ())}
-        for sample in self.evaluation:
-            class_index(sample, names, classes)
 
     def _golden_set(self) -> tuple[Samples | None, Any]:
         if self.evaluation is not None:

@@ -136,7 +136,7 @@ def _compare(device: Device, module: str, plan: Plan, stage: Stage) -> _Outcome:
     result: JobResult | None = None
     done, scored = 0, False
     for cases in _jobs(plan.cases):
-        with _job_folder() as folder:
+        with job_folder() as folder:
             job = Job(
                 runtime=module,
                 models=(plan.bundle.model_path,),
@@ -188,7 +188,8 @@ def _together(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 @contextmanager
-def _job_folder() -> Iterator[Path]:
+def job_folder() -> Iterator[Path]:
+    """A folder for one job's files, gone with the block."""
     parent = Path(tempfile.gettempdir())
     with readable_disk_errors(parent), temporary_folder(parent, "edgeexport-job-") as folder:
         yield folder
@@ -202,7 +203,7 @@ def _check_outputs(sample: str, reference: Arrays, outputs: Arrays) -> None:
 
 
 def _time(device: Device, module: str, plan: Plan, float32: Path) -> Latency:
-    with _job_folder() as folder:
+    with job_folder() as folder:
         job = Job(
             runtime=module,
             models=(plan.bundle.model_path, float32),

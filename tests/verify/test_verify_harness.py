@@ -50,7 +50,7 @@ class Fake:
 def plan(cases, float32=None, task="classification", labels=("a", "b", "c")):
     bundle = SimpleNamespace(
         model_path=Path("model.onnx"),
-        manifest=SimpleNamespace(task=task, labels=labels, precision="w8"),
+        manifest=SimpleNamespace(task=task, labels=labels, precision="w8", decoder=None),
         signature=Signature((TensorSpec("x", "float32", (1, 3)),), (TensorSpec("y", "float32", (1, 3)),)),
     )
     cases = list(cases)
