@@ -32,9 +32,9 @@ def write_result(folder, **changes):
     (folder / "result.json").write_text(json.dumps({**RESULT, **changes}))
 
 
-def run_python(code, folder, timeout_s=30.0, progress=None, heard=None):
+def run_python(code, folder, timeout_s=30.0, progress=None, heard=None, environment=None):
     listener = Job("ort", (), (), heard=heard).listener(progress)
-    return run_command([sys.executable, "-c", code], folder, timeout_s, listener=listener)
+    return run_command([sys.executable, "-c", code], folder, timeout_s, environment, listener)
 
 
 def test_write_job(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -47,13 +48,23 @@ def generate(
         typer.echo(json_module.dumps([dataclasses.asdict(one) for one in found], indent=2))
         return 0
     for text in prompt:
-        typer.echo(text, nl=False)
-        (one,) = run_generate(bundle, [text], sampling, device=on, heard=lambda piece: typer.echo(piece, nl=False))
+        (one,) = run_generate(bundle, [text], sampling, device=on, heard=_after(text))
         typer.echo()
         times = f", {statistics.median(one.token_ms):.2f} ms a token" if one.token_ms else ""
         typer.echo(
-            f"{len(one.tokens)} tokens, ended by {one.ended}: {one.prompt_tokens} of the prompt in {one.prompt_ms:.1f} ms"
-            f"{times}, {one.runtime} on {one.device}",
+            f"{len(one.tokens)} tokens, ended by {one.ended}: {one.prompt_tokens} of the prompt in "
+            f"{one.prompt_ms:.1f} ms{times}, {one.runtime} on {one.device}",
             err=True,
         )
     return 0
+
+
+def _after(prompt: str) -> Callable[[str], None]:
+    """Prints pieces of text as they come, behind the prompt once the first is there."""
+    told = []
+
+    def tell(piece: str) -> None:
+        typer.echo(piece if told else prompt + piece, nl=False)
+        told.append(piece)
+
+    return tell

@@ -12,7 +12,7 @@ import numpy as np
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.decoder import Decoder
 from edgeexport.errors import BundleError, SamplesError
-from edgeexport.job import Device, Job, JobResult
+from edgeexport.job import Device, Job
 from edgeexport.pipeline.opening import open_device, open_format
 from edgeexport.pipeline.verifying import rules
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
@@ -142,7 +142,17 @@ def run_generate(
     finally:
         opened.close()
     return [
-        _generation(one, tokens, times, result, device, tokenizer, decoder, sampling)
+        Generation(
+            prompt_tokens=one.shape[1],
+            tokens=tuple(tokens),
+            text="" if tokenizer is None else str(tokenizer.decode(tokens, skip_special_tokens=False)),
+            ended=_ended(one.shape[1], len(tokens), sampling.count, decoder),
+            prompt_ms=times[0] / 1e6,
+            token_ms=tuple(time / 1e6 for time in times[1:]),
+            runtime=f"{result.runtime} {result.version}".strip(),
+            device=device,
+            peak_memory_bytes=result.peak_memory_bytes,
+        )
         for one, tokens, times in zip(ids, outputs, result.latency_ns, strict=True)
     ]
 
@@ -238,26 +248,7 @@ def _runtime(bundle: Bundle, device: Device) -> str:
     return module
 
 
-def _generation(
-    ids: np.ndarray[Any, Any],
-    tokens: list[int],
-    times: tuple[int, ...],
-    result: JobResult,
-    device: str,
-    tokenizer: Any,
-    decoder: Decoder,
-    sampling: Sampling,
-) -> Generation:
-    full = not decoder.slides and ids.shape[1] + len(tokens) > decoder.context
-    whole = len(tokens) == sampling.count
-    return Generation(
-        prompt_tokens=ids.shape[1],
-        tokens=tuple(tokens),
-        text="" if tokenizer is None else str(tokenizer.decode(tokens, skip_special_tokens=False)),
-        ended="count" if whole else "context" if full else "stop",
-        prompt_ms=times[0] / 1e6,
-        token_ms=tuple(one / 1e6 for one in times[1:]),
-        runtime=f"{result.runtime} {result.version}".strip(),
-        device=device,
-        peak_memory_bytes=result.peak_memory_bytes,
-    )
+def _ended(prompt: int, made: int, count: int, decoder: Decoder) -> str:
+    if made == count:
+        return "count"
+    return "context" if not decoder.slides and prompt + made > decoder.context else "stop"
