@@ -61,7 +61,7 @@ def generate(
 
 def _after(prompt: str) -> Callable[[str], None]:
     """Prints pieces of text as they come, behind the prompt once the first is there."""
-    told = []
+    told: list[str] = []
 
     def tell(piece: str) -> None:
         typer.echo(piece if told else prompt + piece, nl=False)
