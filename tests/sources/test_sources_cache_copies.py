@@ -1,6 +1,7 @@
 """What an exported decoder does to its cache: nothing copies it."""
 
 import onnx
+import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -11,6 +12,7 @@ from edgeexport.sources.transformers import open_source
 VIEWS = {"Squeeze", "Reshape", "Unsqueeze"}
 
 
+@pytest.mark.slow
 def test_the_past_is_only_viewed_and_multiplied(tmp_path):
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=32, n_head=4, vocab_size=50, n_positions=64)).save_pretrained(tmp_path)
