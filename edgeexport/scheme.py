@@ -47,6 +47,8 @@ class Scheme:
         rows: whether what was looked up in a table of integers is rounded again for those that read it.
         table_axis: of an embedding table, the axis with one scale for each index. Tables are integers where a recipe
             names the look-up, or where ``operators`` has no name for it.
+        signed_ends: whether the largest weight of a block of them has the code -2^(bits-1), with the sign in the scale,
+            rather than ±(2^(bits-1) - 1).
     """
 
     operators: Mapping[str, str]
@@ -62,3 +64,4 @@ class Scheme:
     dynamic: Callable[[torch.fx.Node], bool] | None = None
     rows: bool = True
     table_axis: int = 0
+    signed_ends: bool = False

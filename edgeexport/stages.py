@@ -134,6 +134,29 @@ class Equalize(
     cross_layer: bool = True
 
 
+class Gptq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="method", tag="gptq"):
+    """Round the weights of linear layers to the target's integers, each error made up for by the weights that follow.
+
+    The rounding to the nearest that ends every export then finds weights that are such integers already.
+
+    Attributes:
+        bits: of a weight: 4 for ``w4``.
+        block_size: weights along a layer's input that share a scale; 0 is one scale an output channel, and None what
+            the target has, or 32 without one.
+        damping: of the mean of the Hessian's diagonal, added to it (GPTQ, arXiv:2210.17323).
+        clips: how many smaller scales are tried for each block, for less squared error weighted by its inputs' energy;
+            0 keeps the one that reaches its largest weight.
+    """
+
+    for_target: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ("train", "evaluation")
+
+    bits: Literal[4, 8] = 4
+    block_size: Literal[0, 16, 32, 64, 128] | None = None
+    damping: Positive = 0.01
+    clips: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8
+
+
 class Qat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="method", tag="qat"):
     """Train on with the rounding of the target's integers in the forward (arXiv:1712.05877).
 
@@ -167,8 +190,8 @@ def _tag(kind: type[msgspec.Struct]) -> str:
     return str(kind.__struct_config__.tag)
 
 
-Stage = Distill | Vocabulary | Equalize | Qat
-STAGES: dict[str, type[Stage]] = {_tag(kind): kind for kind in (Distill, Vocabulary, Equalize, Qat)}
+Stage = Distill | Vocabulary | Equalize | Gptq | Qat
+STAGES: dict[str, type[Stage]] = {_tag(kind): kind for kind in (Distill, Vocabulary, Equalize, Gptq, Qat)}
 """By the name of the method."""
 
 

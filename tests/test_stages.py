@@ -5,18 +5,24 @@ import pytest
 
 from edgeexport.errors import RecipeError
 from edgeexport.pipeline.compressing import stage_from
-from edgeexport.stages import STAGES, Distill, Equalize, Qat, Training, Vocabulary, name_of
+from edgeexport.stages import STAGES, Distill, Equalize, Gptq, Qat, Training, Vocabulary, name_of
 
 
 def test_every_method_has_its_structure():
-    assert dict(STAGES.items()) == {"distill": Distill, "vocabulary": Vocabulary, "equalize": Equalize, "qat": Qat}
+    assert dict(STAGES.items()) == {
+        "distill": Distill,
+        "vocabulary": Vocabulary,
+        "equalize": Equalize,
+        "gptq": Gptq,
+        "qat": Qat,
+    }
     for name, kind in STAGES.items():
         assert name_of(kind()) == name
         assert kind.__struct_config__.frozen
 
 
 def test_what_is_made_for_a_target():
-    assert {name for name, kind in STAGES.items() if kind.for_target} == {"qat"}
+    assert {name for name, kind in STAGES.items() if kind.for_target} == {"gptq", "qat"}
 
 
 @pytest.mark.parametrize("name", STAGES)

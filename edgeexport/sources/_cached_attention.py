@@ -107,13 +107,14 @@ def attend(  # noqa: PLR0917  as AttentionInterface calls it
     groups, slots = key.shape[1], past_key.shape[-2]
     rows = heads // groups * length
     grouped = (query * (dim**-0.5 if scaling is None else scaling)).reshape(groups, rows, dim)
-    before = grouped @ past_key[0].transpose(-1, -2)
-    among = grouped @ key[0].transpose(-1, -2)
+    # The batch of one goes by squeeze, which is a view in a runtime; an index of 0 is a Gather there, which copies.
+    before = grouped @ past_key.squeeze(0).transpose(-1, -2)
+    among = grouped @ key.squeeze(0).transpose(-1, -2)
     scores = torch.cat((before, among), -1).reshape(groups, heads // groups, length, -1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    shares = torch.softmax(scores + attention_mask[0], -1).reshape(groups, rows, -1)
-    mixed = shares[..., :slots] @ past_value[0] + shares[..., slots:] @ value[0]
+    shares = torch.softmax(scores + attention_mask.squeeze(0), -1).reshape(groups, rows, -1)
+    mixed = shares[..., :slots] @ past_value.squeeze(0) + shares[..., slots:] @ value.squeeze(0)
     return mixed.reshape(1, heads, length, -1).transpose(1, 2).contiguous(), None
 
 

@@ -142,15 +142,19 @@ def _weights(bits: int) -> Callable[[Any, Settings, Feeds | None], tuple[Any, li
         from edgeexport.formats.onnx.graph import Graph
         from edgeexport.formats.onnx.integer import assign, left_float
         from edgeexport.formats.onnx.prepare import prepare
-        from edgeexport.formats.onnx.tied import quantize_tied_tables
+        from edgeexport.formats.onnx.tied import quantize_tied_blocks, quantize_tied_tables
         from edgeexport.formats.onnx.weights import quantize_weights
 
         notes = prepare(model, 0.0)
         graph = Graph(model)
         names = set(assign(graph, settings, settings.precision))
-        tied = quantize_tied_tables(graph, left_float(graph, settings))
+        left, block_size = left_float(graph, settings), settings.quantization.block_size
+        tied = quantize_tied_blocks(graph, bits, block_size, left)
         if tied:
-            notes.append(f"{len(tied)} tables shared by embedding and output head stored once, in int8")
+            notes.append(f"{len(tied)} tables shared by embedding and output head stored once, in {bits}-bit blocks")
+        uneven = quantize_tied_tables(graph, left)
+        if uneven:
+            notes.append(f"{len(uneven)} tables shared by embedding and output head stored once, in int8")
         model, more = quantize_weights(graph, bits, names, settings)
         return model, notes + more
 

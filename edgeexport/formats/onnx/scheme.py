@@ -50,6 +50,7 @@ def open_scheme() -> Scheme:
         dynamic=_taken_for_gemm,
         rows=False,
         table_axis=1,
+        signed_ends=True,
     )
 
 
