@@ -83,4 +83,5 @@ def _least_error(values: np.ndarray) -> np.ndarray:
 
 
 def _round(values: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values / scales[:, None]), _LOWEST, _HIGHEST)
+    rounded: np.ndarray = np.rint(values / scales[:, None])
+    return rounded.clip(_LOWEST, _HIGHEST)

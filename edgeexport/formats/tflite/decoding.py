@@ -1,7 +1,7 @@
-"""A language model with a cache as TFLite: one signature for a single token, and one for each length of a prompt's pieces.
+"""A language model with a cache as TFLite: one signature for a single token, one for each length of a prompt's pieces.
 
-All have the names of :func:`edgeexport.decoder.decoding_signature`, and the model's context as the number of slots. They
-share their weights, which takes that the converter computes the same constants for each.
+All have the names of :func:`edgeexport.decoder.decoding_signature`, and the model's context as the number of slots.
+They share their weights, which takes that the converter computes the same constants for each.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Sig
         path: the file to write.
 
     Returns:
-        What each call takes and gives, with ``sequence`` as the one length that differs (``total`` is it and the slots),
-        and how it is driven.
+        What each call takes and gives, with ``sequence`` as the one length that differs (``total`` is it and the
+        slots), and how it is driven.
 
     Raises:
         MissingRequirement: litert-torch is not installed.

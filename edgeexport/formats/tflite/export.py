@@ -169,6 +169,7 @@ def _example(spec: TensorSpec, lengths: Lengths, channels_last: bool) -> torch.T
 
 @contextmanager
 def readable_errors(name: str, module: torch.nn.Module, example: Callable[[], tuple[Any, ...]]) -> Iterator[None]:
+    """Turn what the converter raises into a :class:`ConversionError` that says what to do."""
     try:
         yield
     except Exception as error:
