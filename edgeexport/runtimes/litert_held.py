@@ -8,6 +8,7 @@ weights once. Its Python package gives no access to a buffer's memory, but the C
 
 import ctypes
 import os
+import tempfile
 
 import ai_edge_litert
 import numpy as np
@@ -15,9 +16,6 @@ import tflite_model
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import CpuOptions, Options
-
-# Of XNNPACK: weights in their new form lie in one file without a name, for all signatures.
-_IN_MEMORY = ":memory"
 
 
 def works():
@@ -32,11 +30,14 @@ class Held:
     """A model whose signatures share the inputs that :meth:`hold` gives."""
 
     def __init__(self, path, threads):
-        options = Options(
-            HardwareAccelerator.CPU,
-            cpu_options=CpuOptions(num_threads=threads, xnnpack_weight_cache_path=_IN_MEMORY),
-        )
-        self._model = CompiledModel.from_file(path, options=options)
+        with tempfile.TemporaryDirectory() as folder:
+            # Nothing in it tells of which model it is, so that it must not be found again.
+            weights = os.path.join(folder, "weights")
+            cpu = CpuOptions(num_threads=threads, xnnpack_weight_cache_path=weights)
+            options = Options(HardwareAccelerator.CPU, cpu_options=cpu)
+            # The first writes the file, with room of its own for the largest weight; what opens it then only maps it.
+            CompiledModel.from_file(path, options=options).close()
+            self._model = CompiledModel.from_file(path, options=options)
         self._signatures = [
             (key, tflite_model.taken(self._model.get_input_tensor_details(key)))
             for key in self._model.get_signature_list()
