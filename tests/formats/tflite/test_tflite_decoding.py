@@ -230,6 +230,9 @@ def test_every_operator_is_known_to_the_register(exported, tmp_path):
         assert stated["FULLY_CONNECTED"] >= 10
         problems = list(open_format().gaps(converted.path, "tflite-runtime", "2.14.0"))
         assert {"EMBEDDING_LOOKUP", "FULLY_CONNECTED"} <= {problem.operator for problem in problems}
+    early = [gap for gap in open_format().gaps(converted.path, "litert", "1.2.0") if "gives zeros" in gap.what]
+    assert [gap.operator for gap in early] == ["EMBEDDING_LOOKUP"]  # which LiteRT 1.4 reads right
+    assert not any("gives zeros" in gap.what for gap in open_format().gaps(converted.path, "litert", "1.4.0"))
 
 
 def test_weights_that_signatures_do_not_share_are_refused(exported, tmp_path):
