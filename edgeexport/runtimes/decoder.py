@@ -12,7 +12,8 @@ class Decoder:
     """One text through one model.
 
     Args:
-        model: a runtime's: ``run(inputs) -> outputs``, and ``reset()`` where its cache is a state.
+        model: a runtime's: ``run(inputs) -> outputs``, and ``reset()`` where its cache is a state. Where it has fixed
+            shapes and ``hold(names)``, that gives arrays of zeros for these inputs, which ``run`` does not copy.
         about: the manifest's ``decoder``, with ``ids``, the element type of token ids, and ``masked``, which the mask
             has where a token may not look.
     """
@@ -21,7 +22,7 @@ class Decoder:
         self._model = model
         self._about = about
         self._fixed = sorted({1, *about["prefill"]}) if about["prefill"] else []
-        self._cache = _States(model, about) if about["cache"] == "state" else _Slots(about, bool(self._fixed))
+        self._cache = _States(model, about) if about["cache"] == "state" else _Slots(model, about, bool(self._fixed))
         self.reset()
 
     def reset(self):
@@ -39,10 +40,13 @@ class Decoder:
         Raises ValueError for no id at all or one that the model has not, and where the text gets longer than a model
         takes whose window does not slide.
         """
-        return np.concatenate(list(self.passes(ids)))
+        return np.concatenate([logits.copy() for logits in self.passes(ids)])
 
     def passes(self, ids):
-        """As :meth:`feed`, with the logits of some tokens at a time, as they were computed."""
+        """As :meth:`feed`, with the logits of some tokens at a time, as they were computed.
+
+        A runtime may write the next ones into the same array.
+        """
         ids = np.asarray(ids, np.int64).reshape(-1)
         about = self._about
         if not ids.size:
@@ -86,9 +90,13 @@ class Decoder:
 
 
 class _Slots:
-    """Keys and values in arrays of ours: all slots at once where shapes are fixed, else as many as are needed."""
+    """Keys and values in arrays of ours: all slots at once where shapes are fixed, else as many as are needed.
 
-    def __init__(self, about, fixed):
+    They are the runtime's own where it holds such, and ours otherwise.
+    """
+
+    def __init__(self, model, about, fixed):
+        self._hold = getattr(model, "hold", None) if fixed else None
         self._about, self._fixed = about, fixed
         layers = range(about["layers"])
         self._past = [f"past_{kind}_{layer}" for layer in layers for kind in ("key", "value")]
@@ -97,7 +105,10 @@ class _Slots:
 
     def reset(self):
         self._arrays = {}
-        self._grow(self._about["context"] if self._fixed else 0)
+        if self._hold is not None:
+            self._arrays = self._hold(self._past)
+        else:
+            self._grow(self._about["context"] if self._fixed else 0)
 
     def run(self, model, inputs, start, count):
         context, length = self._about["context"], inputs["input_ids"].shape[1]

@@ -24,7 +24,23 @@ def load(path, threads):
         raise RuntimeError(
             "XNNPACK is not active: it did not recognise the processor from /proc/cpuinfo and /sys/devices/system/cpu"
         )
-    return tflite_model.Model(Interpreter(model_path=path, num_threads=threads))
+    interpreter = Interpreter(model_path=path, num_threads=threads)
+    if "decode" in interpreter.get_signature_list():  # a language model, whose cache must not be copied at every call
+        del interpreter
+        held = _held()
+        if held is not None:
+            return held.Held(path, threads)
+        interpreter = Interpreter(model_path=path, num_threads=threads)
+    return tflite_model.Model(interpreter)
+
+
+def _held():
+    """The module for models with a cache, or None where this build of LiteRT has not what it needs."""
+    try:
+        import litert_held
+    except ImportError:
+        return None
+    return litert_held if litert_held.works() else None
 
 
 def info():

@@ -28,7 +28,7 @@ class Model:
         self._interpreter = interpreter
         keys = list(interpreter.get_signature_list())
         runners = [interpreter.get_signature_runner(key) for key in keys] or [_Unsigned(interpreter)]
-        self._signatures = [(runner, _taken(runner.get_input_details())) for runner in runners]
+        self._signatures = [(runner, taken(runner.get_input_details())) for runner in runners]
         self._chosen = {}
 
     def run(self, inputs):
@@ -39,25 +39,12 @@ class Model:
         kind = tuple((name, array.dtype, array.shape) for name, array in inputs.items())
         runner = self._chosen.get(kind)
         if runner is None:
-            runner = self._chosen[kind] = self._choose(inputs)
+            runner = self._chosen[kind] = choose(self._signatures, inputs)
         return runner(**inputs)
 
     def facts(self):
         """Which delegate has operators of the first signature's graph: the interpreter shows no other."""
         return {"delegate": "xnnpack" if has_delegate(self._interpreter) else "none"}
-
-    def _choose(self, inputs):
-        for runner, taken in self._signatures:
-            if set(taken) != set(inputs):
-                continue
-            if all(_fits(inputs[name].shape, shape) for name, (shape, _) in taken.items()):
-                _check_types(inputs, taken)
-                return runner
-        known = "; ".join(
-            _describe((name, shape) for name, (shape, _) in taken.items()) for _, taken in self._signatures
-        )
-        given = _describe((name, array.shape) for name, array in inputs.items())
-        raise ValueError(f"no signature takes {given}; the model has {known}")
 
 
 class _Unsigned:
@@ -98,22 +85,38 @@ def xnnpack_works(interpreter_class):
     return has_delegate(interpreter)
 
 
-def _taken(details):
+def choose(signatures, inputs):
+    """The first of ``(something, taken)`` that takes these inputs.
+
+    Raises ValueError where none has these names, types and shapes.
+    """
+    for chosen, wanted in signatures:
+        if set(wanted) != set(inputs):
+            continue
+        if all(_fits(inputs[name].shape, shape) for name, (shape, _) in wanted.items()):
+            _check_types(inputs, wanted)
+            return chosen
+    known = "; ".join(_describe((name, shape) for name, (shape, _) in wanted.items()) for _, wanted in signatures)
+    given = _describe((name, array.shape) for name, array in inputs.items())
+    raise ValueError(f"no signature takes {given}; the model has {known}")
+
+
+def taken(details):
     """For each input its shape, -1 where any length will do, and its type."""
     shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}
     for name, detail in details.items():
-        free = tuple(int(n) for n in detail["shape_signature"])
+        free = tuple(int(n) for n in detail.get("shape_signature", ()))
         if len(free) == len(shapes[name]):
             shapes[name] = free
     return {name: (shapes[name], np.dtype(detail["dtype"])) for name, detail in details.items()}
 
 
-def _fits(given, taken):
-    return len(given) == len(taken) and all(b in (a, -1) for a, b in zip(given, taken))
+def _fits(given, wanted):
+    return len(given) == len(wanted) and all(b in (a, -1) for a, b in zip(given, wanted))
 
 
-def _check_types(inputs, taken):
-    for name, (_, dtype) in taken.items():
+def _check_types(inputs, wanted):
+    for name, (_, dtype) in wanted.items():
         if inputs[name].dtype != dtype:
             raise ValueError(f"the model takes {dtype} as '{name}', not {inputs[name].dtype}")
 

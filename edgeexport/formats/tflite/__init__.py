@@ -42,6 +42,11 @@ class TfliteFormat:
                 "TFLite has neither image inputs nor class labels in the model, and fixed lengths",
                 "Leave interface.images, interface.classifier and interface.longest out.",
             )
+        if source.decoder is not None:
+            from edgeexport.formats.tflite.decoding import write_decoder
+
+            signature, decoder = write_decoder(source, interface, path)
+            return Artifact("tflite", path, "fp32", signature, decoder=decoder)
         known = write_float32(source, interface, path)
         written = read_signature(read_model(path), path.name)  # integers where the source was quantized already
         return Artifact("tflite", path, "fp32", _with_integers(known, written))

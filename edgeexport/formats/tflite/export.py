@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Lengths = Mapping[str, int]
-_NARROWED = {"int64": "int32", "float64": "float32"}
+NARROWED = {"int64": "int32", "float64": "float32"}
 _LACKING = re.compile(r"Lowering not found: (\S+)")
 
 
@@ -56,7 +56,7 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         known = {**fixed, **({dimension: length} if dimension else {})}
         return tuple(_example(spec, known, number in moved) for number, spec in enumerate(source.signature.inputs))
 
-    with _readable_errors(source.name, module, lambda: example(lengths[0])), native_output(), warnings.catch_warnings():
+    with readable_errors(source.name, module, lambda: example(lengths[0])), native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for length in lengths:
             name = f"{dimension}_{length}" if dimension else "main"
@@ -111,29 +111,13 @@ def import_converter() -> Any:
 
 def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, dimension: str | None) -> Signature:
     """Give inputs, outputs and tensors their names, and say what the file takes."""
-    model = read_model(path)
-    expected = [spec.name for spec in source.signature.inputs]
-    outputs = [spec.name for spec in source.signature.outputs]
-    for definition in model.signatureDefs:
-        for item in definition.inputs:
-            item.name = expected[int(item.name.rpartition(b"_")[2])].encode()
-        for item in definition.outputs:
-            item.name = outputs[int(item.name.rpartition(b"_")[2])].encode()
-    missing = set(expected) - set(signatures(model)[0].inputs)
-    if missing:
-        raise ConversionError(
-            f"{source.name}: the model does not use its input '{sorted(missing)[0]}', and TFLite leaves it out",
-            "Leave it out of the module's example_inputs.",
-        )
-    shorten(model)
-    share_quantization(model)
-    write_model(model, path)
+    finish_names(source.name, source.signature, path)
 
     def as_converted(spec: TensorSpec, image: bool = False) -> TensorSpec:
         shape = tuple(length if isinstance(length, int) else fixed.get(length, length) for length in spec.shape)
         if image:
             shape = (shape[0], *shape[2:], shape[1])
-        return replace(spec, dtype=_NARROWED.get(spec.dtype, spec.dtype), shape=shape)
+        return replace(spec, dtype=NARROWED.get(spec.dtype, spec.dtype), shape=shape)
 
     return Signature(
         tuple(
@@ -143,6 +127,34 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
         tuple(as_converted(spec) for spec in source.signature.outputs),
         {dimension: tuple(sorted(set(interface.lengths)))} if dimension else {},
     )
+
+
+def finish_names(name: str, signature: Signature, path: Path) -> None:
+    """Name a converted file's inputs and outputs as ``signature`` does, and in its order; and its tensors shortly.
+
+    Raises:
+        ConversionError: the model does not use an input.
+    """
+    model = read_model(path)
+    for definition in model.signatureDefs:
+        for items, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
+            items.sort(key=_number)
+            for item in items:
+                item.name = specs[_number(item)].name.encode()
+    missing = {spec.name for spec in signature.inputs} - set(signatures(model)[0].inputs)
+    if missing:
+        raise ConversionError(
+            f"{name}: the model does not use its input '{sorted(missing)[0]}', and TFLite leaves it out",
+            "Leave it out of the module's example_inputs.",
+        )
+    shorten(model)
+    share_quantization(model)
+    write_model(model, path)
+
+
+def _number(item: Any) -> int:
+    """The converter numbers inputs and outputs: ``args_0``, ``output_0``."""
+    return int(item.name.rpartition(b"_")[2])
 
 
 def _example(spec: TensorSpec, lengths: Lengths, channels_last: bool) -> torch.Tensor:
@@ -156,7 +168,8 @@ def _example(spec: TensorSpec, lengths: Lengths, channels_last: bool) -> torch.T
 
 
 @contextmanager
-def _readable_errors(name: str, module: torch.nn.Module, example: Callable[[], tuple[Any, ...]]) -> Iterator[None]:
+def readable_errors(name: str, module: torch.nn.Module, example: Callable[[], tuple[Any, ...]]) -> Iterator[None]:
+    """Turn what the converter raises into a :class:`ConversionError` that says what to do."""
     try:
         yield
     except Exception as error:

@@ -52,41 +52,49 @@ def read_signature(model: Any, where: str) -> Signature:
     if not entries:
         raise ModelError(f"{where} has no signature, so its inputs have no names", "Convert it with signatures.")
     first = entries[0]
-    dimension = first.key.rpartition("_")[0] or "length"
+    dimension = "sequence" if first.key == "decode" else first.key.rpartition("_")[0] or "length"
     shapes = [_shapes(model, entry) for entry in entries]
     if any(set(shape) != set(shapes[0]) for shape in shapes):
         raise ModelError(f"{where}: its signatures have different inputs and outputs")
-    lengths = _lengths(shapes, where)
+    lengths, more = _lengths(shapes, where)
 
     def spec(name: str, index: int) -> TensorSpec:
         tensor = model.subgraphs[first.subgraph].tensors[index]
         shape: list[Dimension] = []
         for axis, length in enumerate(shapes[0][name]):
-            shape.append(length if len({other[name][axis] for other in shapes}) == 1 else dimension)
+            found = tuple(other[name][axis] for other in shapes)
+            shape.append(length if len(set(found)) == 1 else dimension if found == lengths else "total")
         return TensorSpec(name, dtype_name(tensor.type), tuple(shape), *_quantization(tensor))
 
     inputs = tuple(spec(name, index) for name, index in first.inputs.items())
     outputs = tuple(spec(name, index) for name, index in first.outputs.items())
-    return Signature(inputs, outputs, {dimension: lengths} if lengths else {})
+    known = {dimension: tuple(sorted(lengths))} if lengths else {}
+    if any("total" in spec.shape for spec in inputs):
+        known["total"] = tuple(length + more for length in known[dimension])
+    return Signature(inputs, outputs, known)
 
 
-def _lengths(shapes: list[dict[str, tuple[int, ...]]], where: str) -> tuple[int, ...]:
-    """The one length by which each signature differs from the others, ascending; none where there is one signature.
+def _lengths(shapes: list[dict[str, tuple[int, ...]]], where: str) -> tuple[tuple[int, ...], int]:
+    """The one length by which each signature differs from the others; none where there is one signature.
+
+    A mask over a cache and new tokens is longer than these by the cache, which is given second; 0 without one.
 
     Raises:
         ModelError: ranks differ, or a signature has several such lengths.
     """
-    found: list[set[int]] = [set() for _ in shapes]
+    found: set[tuple[int, ...]] = set()
     for name, first in shapes[0].items():
         if any(len(other[name]) != len(first) for other in shapes):
             raise ModelError(f"{where}: its signatures have '{name}' in different ranks")
-        for axis in range(len(first)):
-            if len({other[name][axis] for other in shapes}) > 1:
-                for lengths, other in zip(found, shapes, strict=True):
-                    lengths.add(other[name][axis])
-    if any(len(lengths) > 1 for lengths in found):
+        rows = [tuple(other[name][axis] for other in shapes) for axis in range(len(first))]
+        found.update(row for row in rows if len(set(row)) > 1)
+    if not found:
+        return (), 0
+    least, *others = sorted(found)
+    distances = {longer - length for row in others for longer, length in zip(row, least, strict=True)}
+    if len(distances) > 1:
         raise ModelError(f"{where}: its signatures differ in more than one length")
-    return tuple(sorted(length for lengths in found for length in lengths))
+    return least, distances.pop() if distances else 0
 
 
 def _quantization(tensor: Any) -> tuple[float | None, int | None]:

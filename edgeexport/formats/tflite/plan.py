@@ -80,6 +80,15 @@ class Graph:
         tensor = self.model.subgraphs[node.graph].tensors[node.operator.inputs[place]]
         return constant(self.model, tensor) is not None
 
+    def weight(self, node: Node) -> tuple[int, int]:
+        """Subgraph and tensor of a layer's weight."""
+        return node.graph, node.operator.inputs[WEIGHTS[node.op]]
+
+    @cached_property
+    def tables(self) -> set[tuple[int, int]]:
+        """Subgraph and tensor of every table that rows are looked up in."""
+        return {self.weight(node) for node in self.nodes if node.op == "EMBEDDING_LOOKUP" and self.is_layer(node)}
+
     def _names(self, node: Node, indices: list[int]) -> Iterator[str]:
         tensors = self.model.subgraphs[node.graph].tensors
         for index in indices:
@@ -168,8 +177,17 @@ def _by_rule(graph: Graph, settings: Settings) -> dict[str, str]:
             ):
                 chosen[node.name] = settings.precision
         elif graph.is_layer(node):
-            chosen[node.name] = _layer(settings, node)
+            chosen[node.name] = _tied(graph, node, settings) or _layer(settings, node)
     return chosen
+
+
+def _tied(graph: Graph, node: Node, settings: Settings) -> str | None:
+    """The precision of a product with a table that tokens are looked up in, which is to be stored once; else None."""
+    if node.op != "FULLY_CONNECTED" or settings.precision not in {"w4", "w8a8-dynamic"}:
+        return None
+    if "EMBEDDING_LOOKUP" not in settings.quantization.op_types or graph.weight(node) not in graph.tables:
+        return None
+    return {"embedding-4": "w4", "embedding-8": "w8a8-dynamic"}[_embedding(settings)]
 
 
 def _weight_is_constant(graph: Graph, node: Node, settings: Settings) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeexport.errors import ConversionError, MissingRequirement
+from edgeexport.formats.tflite.blocks import refine_blocks
 from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model, tensor_name, write_model
 from edgeexport.quiet import native_output
@@ -70,7 +71,7 @@ def quantize(
     finally:
         content.unlink()
     path.write_bytes(result)
-    _finish(path)
+    _finish(path, model)
 
 
 def _marked(model: Any, precisions: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
@@ -94,12 +95,13 @@ def _marked(model: Any, precisions: Mapping[str, str]) -> tuple[Any, dict[str, s
     return marked, names
 
 
-def _finish(path: Path) -> None:
-    """Take the marks off again, and store equal parameters once."""
+def _finish(path: Path, original: Any) -> None:
+    """Take the marks off again, give blocks their best scales, and store equal parameters once."""
     model = read_model(path)
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = re.sub(rf"^[\w-]+{_MARK}", "", tensor_name(tensor)).encode()
+    refine_blocks(model, original)
     share_quantization(model)
     write_model(model, path)
 
@@ -124,7 +126,8 @@ def _recipe(aeq: Any, used: set[str], settings: Settings) -> Any:
         "w4": lambda scope: manager.add_dynamic_config(scope, every, 4, blocks),
         "fp16": lambda scope: manager.add_weight_only_config(scope, every, 16, algorithm_key=half),
         "embedding-8": lambda scope: manager.add_dynamic_config(scope, every, 8, hybrid),
-        "embedding-4": lambda scope: manager.add_dynamic_config(scope, every, 4, hybrid),
+        # As in a product with the same table, which is stored once then.
+        "embedding-4": lambda scope: manager.add_dynamic_config(scope, every, 4, blocks),
     }
     for precision in sorted(used):
         rules_of[precision](f"^{precision}{_MARK}")

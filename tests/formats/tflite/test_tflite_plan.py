@@ -116,6 +116,28 @@ def test_tables_stay_float_where_they_are_not_listed():
     assert chosen(words(), op_types=("FULLY_CONNECTED",)) == {"output.0": "w8a8"}
 
 
+@pytest.mark.parametrize(
+    ("precision", "bits", "table", "product"),
+    [
+        ("w8a8-dynamic", None, "embedding-8", "w8a8-dynamic"),
+        ("w8a8-dynamic", 4, "embedding-4", "w4"),
+        ("w4", None, "embedding-4", "w4"),
+        ("w4", 8, "embedding-8", "w8a8-dynamic"),
+        ("w8", 4, "embedding-4", "w8"),
+        ("fp16", 4, "fp16", "fp16"),
+    ],
+)
+def test_a_product_with_a_table_has_the_tables_bits(precision, bits, table, product):
+    built = Builder()
+    built.graph()
+    ids = built.tensor("input.0", (4,), dtype="int32")
+    weight = built.tensor("embed/1", (9, 16), normal(9, 16))
+    rows = built.op("EMBEDDING_LOOKUP", [ids, weight], built.tensor("embed", (4, 16)))
+    head = built.op("FULLY_CONNECTED", [rows, weight], built.tensor("head", (4, 9)), "FullyConnectedOptions")
+    built.signature("main", {"ids": ids}, {"head": head})
+    assert chosen(built.model, precision, embedding_bits=bits) == {"embed": table, "head": product}
+
+
 # carried operators
 
 
