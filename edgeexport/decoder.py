@@ -34,6 +34,7 @@ MASKED = -1e4
 LONGEST_CONTEXT = 1024
 """Slots where nobody asks for a number, of a model with more positions."""
 
+_PREFILL = 64
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -139,6 +140,16 @@ def prefill_feeds(decoder: Decoder, ids: np.ndarray, signature: Signature) -> It
             "attention_mask": mask,
             **dict.fromkeys(decoder.past_names(), past),
         }
+
+
+def with_fixed_lengths(decoder: Decoder, asked: tuple[int, ...]) -> Decoder:
+    """The same in a format that fixes shapes.
+
+    Args:
+        decoder: as the source gives it.
+        asked: ``interface.prefill``; empty is 64 tokens at once, or the context where that is less.
+    """
+    return msgspec.structs.replace(decoder, prefill=tuple(sorted(set(asked))) or (min(_PREFILL, decoder.context),))
 
 
 def to_runner(decoder: Decoder, signature: Signature) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         context: of a language model, how many tokens it looks back on at most: its cache; 0 is as many as it has
             positions, up to 1024.
         prefill: of a language model in a format that fixes shapes, how many tokens of a prompt go in at once; one
-            signature each beside that of a single token.
+            signature each beside that of a single token. Empty is 64, or the context where that is less.
         channels_last: images go in as [1, height, width, channels].
         images: Core ML takes images where the model takes normalised pixels, as Vision and Xcode's previews expect: the
             program normalises, and samples are pixels of 0 to 255 after resizing and cropping.
@@ -123,7 +123,7 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     lengths: tuple[Count, ...] = ()
     longest: Count | None = None
     context: Annotated[int, msgspec.Meta(ge=0)] = 0
-    prefill: Annotated[tuple[Count, ...], msgspec.Meta(min_length=1)] = (64,)
+    prefill: tuple[Count, ...] = ()
     channels_last: bool = False
     images: bool = False
     classifier: bool = False

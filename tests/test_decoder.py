@@ -4,14 +4,27 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeexport.decoder import MASKED, Decoder, decoding_signature, prefill_feeds, text_signature, to_runner
+from edgeexport.decoder import (
+    MASKED,
+    Decoder,
+    decoding_signature,
+    prefill_feeds,
+    text_signature,
+    to_runner,
+    with_fixed_lengths,
+)
 
 PLAIN = Decoder(layers=2, kv_heads=3, head_dim=4, context=12, vocabulary=99, slides=False)
 
 
 def test_signatures():
     signature = decoding_signature(PLAIN)
-    assert [spec.name for spec in signature.inputs] == ["input_ids", "position_ids", "attention_mask", *PLAIN.past_names()]
+    assert [spec.name for spec in signature.inputs] == [
+        "input_ids",
+        "position_ids",
+        "attention_mask",
+        *PLAIN.past_names(),
+    ]
     assert PLAIN.past_names() == ["past_key_0", "past_value_0", "past_key_1", "past_value_1"]
     assert [spec.name for spec in signature.outputs] == ["logits", *PLAIN.new_names()]
     assert [spec.name for spec in text_signature(PLAIN).outputs] == ["nll", "token", "logits"]
@@ -33,6 +46,11 @@ def test_fixed_shapes_take_it_in_padded_pieces():
     for feed in feeds:
         assert feed["past_value_0"].shape == (1, 3, 12, 4) and feed["attention_mask"].shape == (1, 1, 5, 17)
         assert (feed["attention_mask"][..., :12] == MASKED).all()
+
+
+def test_lengths_of_fixed_shapes():
+    assert with_fixed_lengths(PLAIN, ()).prefill == (12,) and with_fixed_lengths(PLAIN, (4, 1, 4)).prefill == (1, 4)
+    assert with_fixed_lengths(msgspec.structs.replace(PLAIN, context=512), ()).prefill == (64,)
 
 
 def test_to_the_runner():

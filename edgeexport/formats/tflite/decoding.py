@@ -13,9 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from edgeexport.decoder import Decoder, decoding_signature
+from edgeexport.decoder import Decoder, decoding_signature, with_fixed_lengths
 from edgeexport.errors import ConversionError
 from edgeexport.formats.tflite.export import NARROWED, finish_names, import_converter, readable_errors
 from edgeexport.formats.tflite.flatbuffer import read_model, signatures
@@ -50,11 +48,11 @@ def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Sig
         ConversionError: the converter failed, or gave signatures that do not share their weights.
     """
     assert source.decoder is not None
-    decoder = msgspec.structs.replace(source.decoder, prefill=tuple(sorted(set(interface.prefill) - {1})))
+    decoder = with_fixed_lengths(source.decoder, interface.prefill)
     module = source.module()
     litert_torch = import_converter()
     converter: Any = None
-    lengths = (1, *decoder.prefill)
+    lengths = tuple(sorted({1, *decoder.prefill}))
     with (
         readable_errors(source.name, module, lambda: _example(decoder, 1)),
         native_output(),
