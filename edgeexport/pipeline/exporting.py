@@ -338,7 +338,9 @@ class Export:
         return len(inputs)
 
     def _vocabulary(self) -> int:
-        """How many token ids the model's tokenizer gives; any number where there is none."""
+        """How many token ids the model's tokenizer gives, or the model has; any number where neither is known."""
+        if self.source.decoder is not None:
+            return self.source.decoder.vocabulary
         path = None if self.source.assets is None else self.source.assets / TOKENIZER_FILE
         if path is None or not path.is_file():
             return sys.maxsize
