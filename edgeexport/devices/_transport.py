@@ -14,6 +14,9 @@ from typing import IO
 
 _ANSWER = 1 << 20
 _LOG = 4000
+_FEEDER_S = 30.0
+LINE = 4096
+"""Most bytes of a line that are taken as one."""
 
 Line = Callable[[bytes], None]
 Sink = Callable[[IO[bytes]], None]
@@ -42,6 +45,38 @@ class Answer:
     log: str
 
 
+class Limit:
+    """How long a command may take. A sink that learns how far the command is may set it anew.
+
+    Args:
+        seconds: from the command's start.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+        self._expire: Callable[[], None] | None = None
+
+    def start(self, expire: Callable[[], None]) -> None:
+        """Begin; ``expire`` is called at its end."""
+        self._expire = expire
+        self.set(self._seconds)
+
+    def set(self, seconds: float) -> None:
+        """So many seconds from now."""
+        self.stop()
+        self._seconds = seconds
+        if self._expire is not None:
+            self._timer = threading.Timer(seconds, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def stop(self) -> None:
+        """The command ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 @dataclass
 class Transport:
     """Starts commands of a POSIX shell on another machine.
@@ -60,7 +95,7 @@ class Transport:
         self,
         command: str,
         *,
-        timeout_s: float,
+        timeout_s: float | Limit,
         source: Iterable[bytes] = (),
         sink: Sink | None = None,
         hold: bool = False,
@@ -69,7 +104,7 @@ class Transport:
 
         Args:
             command: for ``sh``.
-            timeout_s: then the program is killed.
+            timeout_s: then the program is killed. A limit that is set anew is of one command.
             source: its standard input.
             sink: reads its standard output; None keeps the first MiB.
             hold: keep its standard input open until it ends. A command can watch it and end when it closes, which
@@ -90,8 +125,8 @@ class Transport:
             )
             assert process.stdin is not None and process.stdout is not None
             killed = threading.Event()
-            timer = threading.Timer(timeout_s, _kill, (process, killed))
-            timer.start()
+            limit = timeout_s if isinstance(timeout_s, Limit) else Limit(timeout_s)
+            limit.start(lambda: _kill(process, killed))
             feeder = threading.Thread(target=_feed, args=(process.stdin, source, hold), daemon=True)
             feeder.start()
             kept: list[bytes] = []
@@ -104,9 +139,9 @@ class Transport:
                 _kill(process, threading.Event())
                 raise
             finally:
-                timer.cancel()
+                limit.stop()
                 _close(process.stdin)
-                feeder.join(timeout_s)
+                feeder.join(_FEEDER_S)
             text = _end_of(log)
         if killed.is_set():
             raise TimedOut(text)
@@ -119,7 +154,7 @@ def lines(take: Line) -> Sink:
     """A sink that hands on whole lines, each up to 4 kB."""
 
     def read(stream: IO[bytes]) -> None:
-        while line := stream.readline(4096):
+        while line := stream.readline(LINE):
             take(line)
 
     return read

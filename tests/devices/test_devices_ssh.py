@@ -93,6 +93,7 @@ def test_a_server_that_is_killed_in_the_middle_ends_in_a_resumed_run(device, mod
     result = device.run(job, tmp_path / "there", fall)
     assert result.samples == 600
     assert len(attempts) >= 2 and attempts[:2] == [0, 1], "it was not broken off in its middle"
+    assert list((board_there.place / ssh.ROOT / "jobs").iterdir()) == []
     np.testing.assert_array_equal(
         remote.values(result), remote.values(run(local.open_device(""), job, tmp_path / "here"))
     )
