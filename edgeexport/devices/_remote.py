@@ -139,10 +139,13 @@ class RemoteDevice:
     def _asked_about(self) -> DeviceInfo:
         told = self._ask(_ABOUT).output.decode(errors="replace").split("\n")
         machine, cpu, board = ([_printable(line) for line in told] + ["", "", ""])[:3]
-        return DeviceInfo(self.name, machine, ", ".join(filter(None, (board, cpu))), "measured", timed=True)
+        return DeviceInfo(
+            self.name, machine, ", ".join(filter(None, (board, cpu))), "measured", timed=True, elsewhere=True
+        )
 
     def close(self) -> None:
-        """Leave models there for the next time, and nothing else."""
+        """Leave models there for the next time, and nothing else; what runs is stopped."""
+        self._transport.stop()
 
     def _attempt(self, job: Job, models: dict[str, Path], folder: Path, progress: Progress | None) -> JobResult:
         place = f"{self._root}/jobs/{secrets.token_hex(8)}"
@@ -166,7 +169,9 @@ class RemoteDevice:
                 command, timeout_s=limit, source=_parcels.packed(files), sink=errand.read, hold=True
             )
         except BaseException as error:
-            with contextlib.suppress(LinkLost, TimedOut):  # the command does it, unless its shell was killed
+            with contextlib.suppress(
+                LinkLost, TimedOut, DeviceError
+            ):  # the command does it, unless its shell was killed
                 self._transport.run(f"rm -rf {place}", timeout_s=_ANSWER_S)
             if not isinstance(error, TimedOut):
                 raise

@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO
+
+from edgeexport.errors import DeviceError
 
 _ANSWER = 1 << 20
 _LOG = 4000
@@ -90,6 +92,32 @@ class Transport:
     prefix: tuple[str, ...]
     lost: Callable[[int, str], bool]
     environment: dict[str, str] | None = None
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False, repr=False)
+    _stopped: bool = field(default=False, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def stop(self) -> None:
+        """End what runs, and start nothing more; also from another thread."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for process in running:
+            _kill(process, threading.Event())
+
+    def _start(self, command: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        with self._lock:  # so that none starts unseen by stop
+            if self._stopped:
+                raise DeviceError("the connection to the device was closed")
+            process = subprocess.Popen(
+                [*self.prefix, command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        return process
 
     def run(
         self,
@@ -113,16 +141,10 @@ class Transport:
         Raises:
             LinkLost: the connection dropped.
             TimedOut: it took longer.
+            DeviceError: it was stopped from another thread.
         """
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(
-                [*self.prefix, command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self.environment,
-                start_new_session=True,
-            )
+            process = self._start(command, log)
             assert process.stdin is not None and process.stdout is not None
             killed = threading.Event()
             limit = timeout_s if isinstance(timeout_s, Limit) else Limit(timeout_s)
@@ -140,9 +162,12 @@ class Transport:
                 raise
             finally:
                 limit.stop()
+                self._running.discard(process)
                 _close(process.stdin)
                 feeder.join(_FEEDER_S)
             text = _end_of(log)
+        if self._stopped:
+            raise DeviceError("the connection to the device was closed")
         if killed.is_set():
             raise TimedOut(text)
         if self.lost(process.returncode, text):

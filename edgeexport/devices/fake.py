@@ -61,7 +61,7 @@ class FakeDevice(RemoteDevice):
 
     def describe(self) -> DeviceInfo:
         """This machine's processor; nothing of it counts as measured, or is timed."""
-        return replace(super().describe(), evidence="emulated", timed=False)
+        return replace(super().describe(), evidence="emulated", timed=False, elsewhere=False)
 
     def close(self) -> None:
         """Forget the board."""
