@@ -22,6 +22,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,7 @@ class FakeDevice(RemoteDevice):
 
     def __init__(self, name: str, faults: dict[str, int]) -> None:
         self._place = Path(tempfile.mkdtemp(prefix="edgeexport-fake-"))
+        self._release = weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
         super().__init__(name, FaultyTransport(self._place, faults), shlex.quote(str(self._place)))
         self._python = shlex.quote(sys.executable)
 
@@ -66,7 +68,7 @@ class FakeDevice(RemoteDevice):
     def close(self) -> None:
         """Forget the board."""
         super().close()
-        shutil.rmtree(self._place, ignore_errors=True)
+        self._release()
 
 
 class FaultyTransport(Transport):

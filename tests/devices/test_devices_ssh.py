@@ -1,7 +1,10 @@
 """Boards over SSH, by the real client and a real server on this machine."""
 
+import contextlib
+import gc
 import threading
 import time
+from pathlib import Path
 
 import boards
 import numpy as np
@@ -155,6 +158,29 @@ def test_a_bundle_is_verified_on_it(board_there, linear, board, tmp_path):
     here, there = report.runs
     assert there.device == "ssh://board" and there.evidence == "measured"
     assert there.parity == here.parity
+
+
+def commands():
+    """Of every process here."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended
+            yield path.read_bytes().decode(errors="replace")
+
+
+def test_a_device_that_nobody_closed_leaves_no_connection(board_there):
+    device = ssh.open_device("//board")
+    device.describe()
+    folder = device._folder
+    (socket,) = folder.iterdir()
+    del device
+    gc.collect()
+    assert not folder.exists()
+    for _ in range(100):
+        if not any(str(socket) in command for command in commands()):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("its connection is still there")
 
 
 @pytest.mark.parametrize(
