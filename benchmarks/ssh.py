@@ -23,7 +23,7 @@ sys.path.insert(0, str(CHECKOUT / "tests" / "models"))
 
 TARGET = "raspberry-pi-4"
 SENTENCES = 256
-ROUNDS = 5
+ROUNDS = 9
 
 
 def main() -> None:
@@ -62,7 +62,9 @@ def overhead(bundle: Path, evaluation: Path, folder: Path) -> Iterator[Figure]:
         job = sentences(bundle, evaluation)
         here, there = local.open_device(""), ssh.open_device("//board")
         timed(there, job)  # sends the model
-        taken = [(timed(here, job), timed(there, job)) for _ in range(ROUNDS)]
+        timed(here, job)
+        taken = [paired(here, there, job, number) for number in range(ROUNDS)]
+        empty = statistics.median(command(there) for _ in range(ROUNDS))
         there.close()
         again = ssh.open_device("//board")
         timed(again, job)
@@ -74,6 +76,7 @@ def overhead(bundle: Path, evaluation: Path, folder: Path) -> Iterator[Figure]:
     yield Figure("seconds more over SSH, median", extra, 2.0)
     share = statistics.median(other / one - 1 for one, other in taken)
     yield Figure("share more over SSH, median", share, 0.10)
+    yield Figure("seconds of a command over it that does nothing, median", empty)
     yield Figure("bytes of the model sent at first", there.sent_bytes)
     yield Figure("bytes of the model sent to a board that has it", again.sent_bytes, 0)
 
@@ -123,6 +126,21 @@ def sentences(bundle: Path, evaluation: Path) -> Any:
     )
     inputs = [arrays for _, arrays in itertools.islice(encoded, SENTENCES)]
     return Job(runtime="ort", models=(opened.model_path,), inputs=inputs)
+
+
+def paired(here: Any, there: Any, job: Any, number: int) -> tuple[float, float]:
+    """Seconds on both, one after the other, and every other time the other way round."""
+    if number % 2:
+        later = timed(there, job)
+        return timed(here, job), later
+    return timed(here, job), timed(there, job)
+
+
+def command(device: Any) -> float:
+    """Seconds of a command that does nothing: the start of a channel, of a login's shell, and of the client here."""
+    start = time.perf_counter()
+    device._transport.run("true", timeout_s=60)
+    return time.perf_counter() - start
 
 
 def timed(device: Any, job: Any) -> float:

@@ -22,6 +22,8 @@ _REFUSED = {
     *(errno.ENAMETOOLONG, errno.ELOOP),
 }
 
+_MAKING = threading.Lock()
+
 
 @contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
@@ -31,9 +33,10 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
     first.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent, prefix)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    lock = _lock(folder)
+    with _MAKING:  # a folder that another thread has made and not locked yet would be swept up
+        _sweep(parent, prefix)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = _lock(folder)
     try:
         yield folder
     finally:

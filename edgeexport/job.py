@@ -122,6 +122,7 @@ class DeviceInfo:
         timed: whether its latencies mean anything.
         instead: the runtimes that it has its own builds of, with these in their place; both by public names, such as
             ``{"onnxruntime": "onnxruntime-web"}``.
+        elsewhere: whether it computes on another machine's processor, and may do so while others compute.
     """
 
     name: str
@@ -130,6 +131,7 @@ class DeviceInfo:
     evidence: Evidence
     timed: bool
     instead: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: bool = False
 
 
 class Device(Protocol):

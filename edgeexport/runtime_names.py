@@ -37,6 +37,7 @@ class Needs:
         browser: whether it is a script that runs in a page; its package is then npm's.
         instead_of: the runtime that it is a browser's build of, by public name: what that one is to run, a browser runs
             with this one. Empty where there is none.
+        same_versions: whether it carries the release numbers of that runtime, and can be held to a target's lowest one.
         system: the only operating system with the runtime itself, as :func:`platform.system` names it; on any other an
             evaluator stands in for it. Empty where the runtime is the same everywhere.
     """
@@ -50,6 +51,7 @@ class Needs:
     boards: tuple[str, ...] = ()
     browser: bool = False
     instead_of: str = ""
+    same_versions: bool = False
     system: str = ""
 
     @property

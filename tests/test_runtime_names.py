@@ -72,6 +72,7 @@ def test_a_script_for_pages_says_what_it_needs_in_json():
         version=needs_of("ort_web").version,
         browser=True,
         instead_of="onnxruntime",
+        same_versions=True,
     )
     assert needs_of("ort_web").version.count(".") == 2
     assert needs_of("litert_web").instead_of == "litert"

@@ -42,6 +42,12 @@ def packed(files: Mapping[str, Path]) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
+def packed_size(files: Mapping[str, Path]) -> int:
+    """Bytes of that stream."""
+    sizes = (path.stat().st_size for path in files.values())
+    return sum(tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE for size in sizes) + 2 * tarfile.BLOCKSIZE
+
+
 def unpack(stream: IO[bytes], folder: Path, device: str) -> None:
     """Write a job's result and outputs, and nothing else, into ``folder``.
 

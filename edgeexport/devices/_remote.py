@@ -18,7 +18,8 @@ from pathlib import Path
 
 from edgeexport.artifact import file_digest
 from edgeexport.devices import _parcels, _wheels
-from edgeexport.devices._transport import Answer, LinkLost, TimedOut, Transport, lines
+from edgeexport.devices._errand import Errand
+from edgeexport.devices._transport import Answer, Limit, LinkLost, TimedOut, Transport
 from edgeexport.errors import DeviceError, MissingRequirement, RunFailed
 from edgeexport.job import RUNTIMES_FOLDER, DeviceInfo, Job, JobResult, Progress, read_result, write_job
 from edgeexport.runtime_names import needs_of, runtime_of
@@ -27,12 +28,6 @@ _ATTEMPTS = 4
 _PAUSES_S = (0.2, 1.0, 3.0)
 _ANSWER_S = 30.0
 _TRANSFER_S = 600.0
-_RUNNER = "import runpy, signal, sys; signal.alarm(int(sys.argv[1])); sys.argv = ['runner.py', '.']; "
-_RUNNER += "sys.path.insert(0, '.'); runpy.run_path('runner.py', run_name='__main__')"
-# The runner ends with its standard input, which closes when this side dies or the connection drops.
-_WATCHED = """cd {folder} && exec 3<&0 && {{ {python} -B -c {code} {seconds} </dev/null 3<&- & p=$!
-{{ cat <&3; kill -9 $p; }} >/dev/null 2>&1 & w=$!
-exec 3<&-; wait $p; s=$?; kill $w 2>/dev/null; exit $s; }}"""
 _ABOUT = """uname -m; sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1
 tr -d '\\000' < /proc/device-tree/model 2>/dev/null"""
 
@@ -50,6 +45,9 @@ class RemoteDevice:
         self.name, self._transport, self._root = name, transport, root
         self._python = "python3"
         self._there: set[str] = set()
+        self._digests: dict[tuple[Path, int, int, int], str] = {}
+        self._able: set[tuple[str, str]] = set()
+        self._about: DeviceInfo | None = None
         self.sent_bytes = 0
         """Of models, so far."""
 
@@ -76,6 +74,8 @@ class RemoteDevice:
 
     def check(self, runtime: str) -> None:
         """See :class:`edgeexport.job.Device`."""
+        if (self._python, runtime) in self._able:
+            return
         wanted = needs_of(runtime)
         if wanted is not None and (wanted.system or not wanted.boards):
             raise DeviceError(f"{runtime_of(runtime)} does not run on {self.name}")
@@ -89,6 +89,7 @@ class RemoteDevice:
                 f"{self.name} cannot run {runtime_of(runtime)}: {last}",
                 f"edgeexport devices prepare {self.name} --runtime {runtime_of(runtime)}",
             )
+        self._able.add((self._python, runtime))
 
     def prepare(self, runtime: str, say: Callable[[str], None]) -> None:
         """Bring a runtime to a board without internet; see :func:`edgeexport.devices._wheels.prepare`.
@@ -130,71 +131,77 @@ class RemoteDevice:
             raise DeviceError(f"{self.name} could not unpack the packages: {answer.log[-200:]}")
 
     def describe(self) -> DeviceInfo:
-        """What the board says of itself."""
+        """What the board says of itself, asked once."""
+        if self._about is None:
+            self._about = self._asked_about()
+        return self._about
+
+    def _asked_about(self) -> DeviceInfo:
         told = self._ask(_ABOUT).output.decode(errors="replace").split("\n")
         machine, cpu, board = ([_printable(line) for line in told] + ["", "", ""])[:3]
-        return DeviceInfo(self.name, machine, ", ".join(filter(None, (board, cpu))), "measured", timed=True)
+        return DeviceInfo(
+            self.name, machine, ", ".join(filter(None, (board, cpu))), "measured", timed=True, elsewhere=True
+        )
 
     def close(self) -> None:
-        """Leave models there for the next time, and nothing else."""
+        """Leave models there for the next time, and nothing else; what runs is stopped."""
+        self._transport.stop()
 
     def _attempt(self, job: Job, models: dict[str, Path], folder: Path, progress: Progress | None) -> JobResult:
         place = f"{self._root}/jobs/{secrets.token_hex(8)}"
-        try:
-            for digest, path in models.items():
-                self._send(digest, path)
-            inputs = {f"inputs/{path.name}": path for path in sorted((folder / "inputs").iterdir())}
-            runner = {path.name: path for path in sorted(RUNTIMES_FOLDER.glob("*.py"))}
-            self._push(place, {"job.json": folder / "job.json", **inputs, **runner})
-            self._start(job, place, folder, progress)
-            for left in ("outputs", "result.json"):
-                _clear(folder / left)
-            what = "result.json" if job.mode == "latency" else "result.json outputs"
-            answer = self._transport.run(
-                f"cd {place} && tar cf - {what}",
-                timeout_s=_TRANSFER_S,
-                sink=lambda stream: _parcels.unpack(stream, folder, self.name),
-            )
-            if answer.status != 0:
-                raise RunFailed(f"{self.name} could not send its result", answer.log)
-            return read_result(folder, (folder / "log.txt").read_text())
-        except TimedOut as late:
-            raise RunFailed(f"{self.name} did not answer in time and was left", str(late)) from late
-        finally:
-            with contextlib.suppress(LinkLost, TimedOut):
-                self._transport.run(f"rm -rf {place}", timeout_s=_ANSWER_S)
-
-    def _start(self, job: Job, place: str, folder: Path, progress: Progress | None) -> None:
-        command = _WATCHED.format(
-            folder=place,
-            python=self._interpreter(job.runtime, "../.."),
-            code=shlex.quote(_RUNNER),
-            seconds=int(job.timeout_s) + 1,
+        limit = Limit(_TRANSFER_S)
+        errand = Errand(self.name, folder, job.listener(progress), limit, run_s=job.timeout_s, transfer_s=_TRANSFER_S)
+        inputs = {f"inputs/{path.name}": path for path in sorted((folder / "inputs").iterdir())}
+        runner = {path.name: path for path in sorted(RUNTIMES_FOLDER.glob("*.py"))}
+        files = {"job.json": folder / "job.json", **inputs, **runner}
+        command = errand.command(
+            place=place,
+            size=_parcels.packed_size(files),
+            python=self._python,
+            packages=f"../../packages/{job.runtime}",
+            results="result.json" if job.mode == "latency" else "result.json outputs",
         )
+        for left in ("outputs", "result.json"):
+            _clear(folder / left)
         try:
+            self._send(models)
             answer = self._transport.run(
-                command, timeout_s=job.timeout_s, sink=lines(job.listener(progress)), hold=True
+                command, timeout_s=limit, source=_parcels.packed(files), sink=errand.read, hold=True
             )
-        except TimedOut as late:
-            message = f"the runtime did not finish within {job.timeout_s:g} s and was stopped"
-            raise RunFailed(message, str(late)) from late
+        except BaseException as error:
+            with contextlib.suppress(
+                LinkLost, TimedOut, DeviceError
+            ):  # the command does it, unless its shell was killed
+                self._transport.run(f"rm -rf {place}", timeout_s=_ANSWER_S)
+            if not isinstance(error, TimedOut):
+                raise
+            if errand.started and errand.status is None:
+                message = f"the runtime did not finish within {job.timeout_s:g} s and was stopped"
+            else:
+                message = f"{self.name} did not answer in time and was left"
+            raise RunFailed(message, str(error)) from error
         (folder / "log.txt").write_text(answer.log)
-        if answer.status != 0:
-            raise RunFailed(f"the runtime failed on {self.name} (exit status {answer.status})", answer.log)
+        errand.finish(answer.log)
+        return read_result(folder, answer.log)
 
-    def _send(self, digest: str, path: Path) -> None:
-        if digest in self._there:
-            return
+    def _send(self, models: dict[str, Path]) -> None:
+        """Have the models lie there, each by its checksum."""
         place = f"{self._root}/files"
-        known = self._ask(f"sha256sum {place}/{digest} 2>/dev/null").output.split(b" ")[0].decode(errors="replace")
-        if known != digest:
+        unknown = [digest for digest in models if digest not in self._there]
+        if unknown:
+            answer = self._ask(f"cd {place} 2>/dev/null && sha256sum {' '.join(unknown)} 2>/dev/null")
+            told = answer.output.decode(errors="replace").splitlines()
+            self._there.update(digest for digest in unknown if f"{digest}  {digest}" in told)
+        for digest, path in models.items():
+            if digest in self._there:
+                continue
             self._push(f"{place}/{digest}.part", {"file": path})
             self.sent_bytes += path.stat().st_size
             moved = f"mv {place}/{digest}.part/file {place}/{digest} && rm -rf {place}/{digest}.part"
             answer = self._ask(f"{moved} && sha256sum {place}/{digest}")
             if answer.output.split(b" ")[0].decode(errors="replace") != digest:
                 raise RunFailed(f"{path.name} arrived altered on {self.name}", answer.log)
-        self._there.add(digest)
+            self._there.add(digest)
 
     def _push(self, place: str, files: dict[str, Path]) -> None:
         command = f"rm -rf {place} && mkdir -p {place} && cd {place} && tar xf -"
@@ -202,9 +209,9 @@ class RemoteDevice:
         if answer.status != 0:
             raise RunFailed(f"{self.name} could not take a file: its disk is full, or it has no tar", answer.log)
 
-    def _interpreter(self, runtime: str, root: str = "") -> str:
+    def _interpreter(self, runtime: str) -> str:
         """The command of Python there, with the packages that ``prepare`` brought."""
-        return f"PYTHONPATH={root or self._root}/packages/{runtime} {self._python}"
+        return f"PYTHONPATH={self._root}/packages/{runtime} {self._python}"
 
     def _ask(self, command: str) -> Answer:
         """A short command, tried again where the connection drops.
@@ -225,7 +232,11 @@ class RemoteDevice:
     def _digest(self, model: Path) -> str:
         if model.is_dir():
             raise DeviceError(f"{self.name} takes models that are one file, and {model.name} is a folder")
-        return file_digest(model)
+        about = model.stat()
+        key = (model, about.st_ino, about.st_size, about.st_mtime_ns)
+        if key not in self._digests:  # of a large model it takes longer than to start a job
+            self._digests[key] = file_digest(model)
+        return self._digests[key]
 
 
 def _clear(path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,14 +45,14 @@ class SshDevice(RemoteDevice):
         given = os.environ.get(CONFIGURATION)
         command = ["ssh", *(("-F", given) if given else ()), *(("-p", str(port)) if port else ()), "-T"]
         command += [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-        self._control = (*command, "-O", "exit", "--", destination)
+        # Also where nobody closes it, as after an error before anything ran.
+        self._release = weakref.finalize(self, _release, (*command, "-O", "exit", "--", destination), self._folder)
         super().__init__(address, Transport((*command, "--", destination), _lost), ROOT)
 
     def close(self) -> None:
         """Close the connection."""
         super().close()
-        subprocess.run(self._control, capture_output=True, check=False, timeout=30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._release()
 
 
 def open_device(argument: str) -> SshDevice:
@@ -68,6 +70,14 @@ def open_device(argument: str) -> SshDevice:
 def list_devices() -> list[str]:
     """None: a board is known by its address."""
     return []
+
+
+def _release(control: tuple[str, ...], folder: Path) -> None:
+    """End the connection that commands share, if there is one."""
+    if any(folder.iterdir()):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(control, capture_output=True, check=False, timeout=30)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _parsed(address: str) -> tuple[str, int | None]:

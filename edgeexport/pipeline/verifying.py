@@ -20,7 +20,9 @@ from edgeexport.disk import readable_disk_errors, write_whole
 from edgeexport.errors import BundleError, RunFailed, SamplesError
 from edgeexport.interface import check_same_scales, quantize
 from edgeexport.job import RUNTIMES_FOLDER, Device
+from edgeexport.pipeline import releases
 from edgeexport.pipeline.opening import open_device, open_estimator, open_format
+from edgeexport.pipeline.running import run_all
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress
 from edgeexport.report import html
@@ -32,8 +34,7 @@ from edgeexport.settings import Settings
 from edgeexport.target import Estimation, Target
 from edgeexport.token_samples import as_texts, longest_text
 from edgeexport.verify import budget, regression, size
-from edgeexport.verify.harness import Case, Plan, agreement, example_of_length, verify_on
-from edgeexport.versions import older
+from edgeexport.verify.harness import Case, Plan, agreement, example_of_length
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,16 @@ class Verification:
         stored, _ = opened.inspect(bundle.model_path)
         check_same_scales(bundle.signature, stored, str(bundle.path))
         checks = list(_compatibility(opened, bundle, target))
-        runs: list[Run] = []
-        predictions = []
+        compared = float32 if named or bundle.manifest.precision != "fp32" else None
         try:
-            for device, runtime in self._places(target):
-                compared = float32 if named or bundle.manifest.precision != "fp32" else None
-                plan = self._plan(bundle, evaluation, settings, compared)
-                run, firsts = verify_on(device, runtime, plan, self._progress)
-                runs.append(run)
-                predictions.append(firsts)
+            outcomes = run_all(
+                self._places(target), lambda: self._plan(bundle, evaluation, settings, compared), self._progress
+            )
         finally:
             for device in self._devices:
                 device.close()
+        runs = [run for run, _ in outcomes]
+        predictions = [firsts for _, firsts in outcomes]
         if target.estimation is not None:
             runs.append(_estimate(target.estimation, bundle, target))
             predictions.append([])
@@ -154,7 +153,12 @@ class Verification:
             runs=tuple(runs),
             checks=tuple(checks),
             evaluation=digest,
-            notes=(*bundle.manifest.notes, *_notes(bundle, evaluation), *_stand_ins(runs)),
+            notes=(
+                *bundle.manifest.notes,
+                *_notes(bundle, evaluation),
+                *_stand_ins(runs),
+                *releases.notes(runs, target),
+            ),
         )
         page = html.render(report).encode()
         with readable_disk_errors(bundle.path):
@@ -226,18 +230,7 @@ class Verification:
             machine=target.machine,
             tokens=tokens,
         )
-        need = next((need for need in target.runtimes if need.name == run.runtime), None)
-        itself = run.error is None and run.stand_in is None
-        if need is not None and itself and older(run.runtime_version, need.minimum):
-            yield Check(
-                name="run",
-                measured=None,
-                limit=None,
-                unit="",
-                verdict="fail",
-                where=run.place,
-                note=f"the device has {run.runtime} {run.runtime_version}; the target needs {need.minimum}",
-            )
+        yield from releases.judge(run, target)
 
 
 def measure_size(bundle: Bundle) -> Size:

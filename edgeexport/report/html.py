@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgeexport.results import Report, Run
+from collections.abc import Iterator
+
+from edgeexport.results import Conditions, Latency, Report, Run
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -52,6 +54,10 @@ pre { white-space: pre-wrap; font-size: .85em; }
 {%- if arenas %}<td class="number">{{ run.arena_bytes | value("bytes") }}</td>{% endif %}</tr>
 {% endfor %}
 </table></div>
+{% if conditions %}
+<p>While it was timed:</p>
+<ul>{% for line in conditions %}<li>{{ line }}</li>{% endfor %}</ul>
+{% endif %}
 {% if estimated %}
 <h2>Estimated</h2>
 <p>A cost model computed these; nothing was run on that hardware.</p>
@@ -110,6 +116,7 @@ def render(report: Report) -> str:
             report=report,
             executed=runs,
             estimated=estimated(report),
+            conditions=conditions(report),
             arenas=any(run.arena_bytes is not None for run in runs),
         )
     )
@@ -123,6 +130,29 @@ def executed(report: Report) -> list[Run]:
 def estimated(report: Report) -> list[Run]:
     """Those that a cost model only described: never in one table with the others."""
     return [run for run in report.runs if run.evidence == "estimated"]
+
+
+def conditions(report: Report) -> list[str]:
+    """What boards told of themselves around a timing, a line for each run of which anything is known."""
+    lines = []
+    for run in report.runs:
+        told = [] if run.latency_ms is None else list(_told(run.latency_ms))
+        if told:
+            lines.append(f"{run.place}: {', '.join(told)}")
+    return lines
+
+
+def _told(latency: Latency) -> Iterator[str]:
+    before, after = latency.before or Conditions(), latency.after or Conditions()
+    for values, unit in (
+        ((before.temperature_c, after.temperature_c), "°C"),
+        ((before.frequency_mhz, after.frequency_mhz), "MHz"),
+    ):
+        known = [None if value is None else f"{value:.1f}" if unit == "°C" else f"{value:.0f}" for value in values]
+        if any(known):
+            yield f"{known[0] or '–'} {unit} before, {known[1] or '–'} {unit} after"
+    if latency.energy_j is not None and latency.float32_energy_j is not None:
+        yield f"{latency.energy_j:.3g} J a sample, float32 {latency.float32_energy_j:.3g} J"
 
 
 def runtime_name(run: Run) -> str:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.report.html import estimated, executed, format_value, runtime_name
+from edgeexport.report.html import conditions, estimated, executed, format_value, runtime_name
 from edgeexport.results import Report, Run
 
 _STYLES = {"pass": "green", "fail": "bold red", "not run": "yellow", "incomplete": "yellow"}
@@ -14,10 +14,11 @@ _MISSING = "–"
 
 
 def render(report: Report) -> RenderableType:
-    """Runs, then estimates if there are any, then checks, then the verdict."""
+    """Runs with the conditions of their timing, then estimates if there are any, then checks, then the verdict."""
     title = f"{report.model} for {report.target}, {report.precision}"
     estimates = [_estimates(report)] if estimated(report) else []
-    return Group(Text(title, "italic"), _runs(report), *estimates, _checks(report), _verdict(report))
+    timed = [Text(f"timed: {line}") for line in conditions(report)]
+    return Group(Text(title, "italic"), _runs(report), *timed, *estimates, _checks(report), _verdict(report))
 
 
 def _runs(report: Report) -> Table:

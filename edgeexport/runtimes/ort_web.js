@@ -3,7 +3,7 @@
 import { ARRAYS } from "./tensors.js";
 
 export const RUNTIME = "onnxruntime-web";
-export const NEEDS = { "imports": "onnxruntime-web", "distribution": "onnxruntime-web", "version": "1.30.0", "browser": true, "instead_of": "onnxruntime" };
+export const NEEDS = { "imports": "onnxruntime-web", "distribution": "onnxruntime-web", "version": "1.30.0", "browser": true, "instead_of": "onnxruntime", "same_versions": true };
 
 const TYPES = {
   "<f2": "float16",

@@ -600,6 +600,8 @@ def test_a_browser_s_own_build_stands_for_the_runtime_that_a_target_names(linear
         "measured",
     )
     assert {check.where for check in report.checks if check.name == "cosine_min"} == {"onnxruntime-web on browser"}
+    (old,) = [check for check in report.checks if check.name == "run"]
+    assert old.verdict == "fail" and "has onnxruntime-web 1.2.3; the target needs" in old.note
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """Boards over SSH, by the real client and a real server on this machine."""
 
+import contextlib
+import gc
 import threading
 import time
+from pathlib import Path
 
 import boards
 import numpy as np
@@ -93,6 +96,7 @@ def test_a_server_that_is_killed_in_the_middle_ends_in_a_resumed_run(device, mod
     result = device.run(job, tmp_path / "there", fall)
     assert result.samples == 600
     assert len(attempts) >= 2 and attempts[:2] == [0, 1], "it was not broken off in its middle"
+    assert list((board_there.place / ssh.ROOT / "jobs").iterdir()) == []
     np.testing.assert_array_equal(
         remote.values(result), remote.values(run(local.open_device(""), job, tmp_path / "here"))
     )
@@ -154,6 +158,29 @@ def test_a_bundle_is_verified_on_it(board_there, linear, board, tmp_path):
     here, there = report.runs
     assert there.device == "ssh://board" and there.evidence == "measured"
     assert there.parity == here.parity
+
+
+def commands():
+    """Of every process here."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended
+            yield path.read_bytes().decode(errors="replace")
+
+
+def test_a_device_that_nobody_closed_leaves_no_connection(board_there):
+    device = ssh.open_device("//board")
+    device.describe()
+    folder = device._folder
+    (socket,) = folder.iterdir()
+    del device
+    gc.collect()
+    assert not folder.exists()
+    for _ in range(100):
+        if not any(str(socket) in command for command in commands()):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("its connection is still there")
 
 
 @pytest.mark.parametrize(

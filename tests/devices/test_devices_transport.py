@@ -1,10 +1,12 @@
 """Commands through a shell here, as through any other program that takes them."""
 
+import threading
 import time
 
 import pytest
 
-from edgeexport.devices._transport import LinkLost, TimedOut, Transport, lines, never_lost
+from edgeexport.devices._transport import Limit, LinkLost, TimedOut, Transport, lines, never_lost
+from edgeexport.errors import DeviceError
 
 SHELL = Transport(("sh", "-c"), never_lost)
 
@@ -57,3 +59,33 @@ def test_a_lost_connection_is_told_apart():
     with pytest.raises(LinkLost, match="device offline"):
         transport.run("echo device offline >&2; exit 1", timeout_s=10)
     assert transport.run("exit 1", timeout_s=10).status == 1
+
+
+def test_a_limit_is_set_anew_by_the_sink():
+    limit, began = Limit(0.5), time.monotonic()
+
+    def read(stream):
+        limit.set(30)
+        stream.read()
+
+    assert SHELL.run("sleep 1.5", timeout_s=limit, sink=read).status == 0
+    limit = Limit(30)
+
+    def shorter(stream):
+        limit.set(0.2)
+        stream.read()
+
+    with pytest.raises(TimedOut):
+        SHELL.run("sleep 60", timeout_s=limit, sink=shorter)
+    assert time.monotonic() - began < 25
+
+
+def test_it_is_stopped_from_another_thread_and_starts_nothing_more():
+    transport = Transport(("sh", "-c"), never_lost)
+    threading.Timer(0.3, transport.stop).start()
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match="was closed"):
+        transport.run("sleep 60", timeout_s=50)
+    assert time.monotonic() - began < 30
+    with pytest.raises(DeviceError, match="was closed"):
+        transport.run("exit 0", timeout_s=50)

@@ -29,6 +29,7 @@ class Board:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             f"PermitRootLogin yes\nPidFile none\n"
+            f"SetEnv HOME={self.place}\n"  # what this user's shell starts up with is none of a board's
             f'ForceCommand export PATH={path}; cd {self.place} && sh -c "$SSH_ORIGINAL_COMMAND"\n'
         )
         self.configuration = folder / "ssh"

@@ -8,7 +8,7 @@ import pytest
 
 from edgeexport.estimate import Estimate
 from edgeexport.report import html
-from edgeexport.results import Accuracy, Check, Component, Latency, Parity, Report, Run, Size
+from edgeexport.results import Accuracy, Check, Component, Conditions, Latency, Parity, Report, Run, Size
 
 
 def report(**changes):
@@ -60,6 +60,17 @@ def test_every_figure_is_there():
         *("22.80 MB", "90.90 MB", "0.2508", "11.70 MB", "embedding", "a note", "measured"),
     ):
         assert figure in shown
+
+
+def test_conditions_of_a_timing_are_there_and_escaped():
+    (run,) = report().runs
+    latency = msgspec.structs.replace(
+        run.latency_ms, before=Conditions(temperature_c=40.0), after=Conditions(temperature_c=71.5), energy_j=0.5
+    )
+    told = msgspec.structs.replace(run, device="<board>", latency_ms=latency)
+    page = html.render(report(runs=(told,)))
+    assert "<li>onnxruntime on &lt;board&gt;: 40.0 °C before, 71.5 °C after</li>" in page
+    assert "While it was timed" not in html.render(report())
 
 
 def test_a_run_without_figures_is_dashes_and_its_log():

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from edgeexport.estimate import Estimate
 from edgeexport.report import table
-from edgeexport.results import Check, Latency, Parity, Report, Run, Size
+from edgeexport.results import Check, Conditions, Latency, Parity, Report, Run, Size
 
 RUN = Run(
     runtime="onnxruntime",
@@ -158,3 +158,34 @@ def test_what_stood_in_for_a_runtime_is_named_beside_it():
     assert "coreml (evaluator of edgeexport 9)" in shown
     assert "emulated" in shown
     assert "measured" not in shown
+
+
+TIMED = Latency(
+    p50=5.0,
+    p90=6.0,
+    float32_p50=10.0,
+    float32_p90=12.0,
+    count=9,
+    threads=1,
+    before=Conditions(temperature_c=45.25, frequency_mhz=1800.4),
+    after=Conditions(temperature_c=61.0),
+    energy_j=0.01234,
+    float32_energy_j=0.0345,
+)
+
+
+def test_conditions_of_a_timing_are_shown_where_the_board_tells_them():
+    report = msgspec.structs.replace(REPORT, runs=(msgspec.structs.replace(RUN, latency_ms=TIMED), RUN))
+    shown = " ".join(draw(report, 200).split())
+    assert (
+        "timed: onnxruntime on local: 45.2 °C before, 61.0 °C after, 1800 MHz before, – MHz after, "
+        "0.0123 J a sample, float32 0.0345 J" in shown
+    )
+    assert shown.count("timed:") == 1
+
+
+@pytest.mark.parametrize("silent", [{"before": None, "after": None}, {"before": Conditions(), "after": Conditions()}])
+def test_conditions_that_are_not_told_are_not_shown(silent):
+    latency = msgspec.structs.replace(TIMED, **silent, energy_j=None, float32_energy_j=None)
+    report = msgspec.structs.replace(REPORT, runs=(msgspec.structs.replace(RUN, latency_ms=latency),))
+    assert "timed:" not in draw(report)
