@@ -118,6 +118,8 @@ def _cached_float32(bundle: Bundle) -> Path | None:
     """The float32 artifact that this machine's cache still has from the bundle's export, or None."""
     manifest = bundle.manifest
     _, settings = rules(bundle)
-    key = baseline_key(manifest.format, str(manifest.source["fingerprint"]), settings.interface)
+    key = baseline_key(
+        manifest.format, str(manifest.source["fingerprint"]), settings.interface, manifest.decoder is not None
+    )
     entry = Cache(cache_root()).find("float32", key)
     return None if entry is None else entry / manifest.artifact

@@ -81,9 +81,13 @@ class Request:
     use_cache: bool = True
 
 
-def baseline_key(format_name: str, fingerprint: str, interface: Interface) -> dict[str, Any]:
-    """What the float32 artifact of a source is kept by: targets that agree in this share one conversion."""
-    return {"format": format_name, "source": fingerprint, "interface": msgspec.to_builtins(interface)}
+def baseline_key(format_name: str, fingerprint: str, interface: Interface, generates: bool) -> dict[str, Any]:
+    """What the float32 artifact of a source is kept by: targets that agree in this share one conversion.
+
+    ``generates`` tells a language model with a cache from the same one without.
+    """
+    shape = {"interface": msgspec.to_builtins(interface), "generates": generates}
+    return {"format": format_name, "source": fingerprint, **shape}
 
 
 class Export:
@@ -182,7 +186,7 @@ class Export:
     @cached_property
     def baseline(self) -> Artifact:
         """The float32 artifact, and what is known of the source once it was converted."""
-        key = baseline_key(self.target.format, self.fingerprint, self._interface)
+        key = baseline_key(self.target.format, self.fingerprint, self._interface, self.source.decoder is not None)
 
         def fill(folder: Path) -> None:
             with self.progress.stage(f"exporting {self.source.name} to float32 {self.target.format}"):
@@ -198,6 +202,7 @@ class Export:
         key = {
             "format": self.target.format,
             "source": self.fingerprint,
+            "generates": self.source.decoder is not None,
             "recipe": self.recipe.digest(),
             "calibration": self.calibration.digest() if self.calibration else None,
             "preprocess": self._preprocess_key,
@@ -246,6 +251,7 @@ class Export:
 
         complete = {
             "source": self.fingerprint,
+            "generates": self.source.decoder is not None,
             "count": count,
             "preprocess": self._preprocess_key,
             "fitted": msgspec.to_builtins(self.preprocess),

@@ -2,17 +2,19 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_lm
-from conftest import COMMAND
 
 import edgeexport
 from edgeexport.artifact import MANIFEST, load_bundle
 from edgeexport.errors import BundleError, SamplesError
 from edgeexport.results import Report
 
+COMMAND = Path(sys.executable).with_name("edgeexport")
 PROMPTS = [[5, 9, 33], [60, 2, 2, 7, 41, 8, 19], [1]]
 
 
