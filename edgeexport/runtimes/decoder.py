@@ -68,12 +68,11 @@ class Decoder:
     def _pieces(self, ids):
         """Pieces that one call takes: of a length that a fixed shape has, and none that overwrites its own slots."""
         longest, context = self._fixed[-1] if self._fixed else _STEP, self._about["context"]
-        start = 0
+        start, before = 0, self.length  # which grows with each piece that is taken
         while start < ids.size:
-            place = (self.length + start) % context
-            count = min(longest, ids.size - start, context - place)
+            count = min(longest, ids.size - start, context - (before + start) % context)
             if self._about["cache"] == "state":
-                count = self._fitting(count, self.length + start)
+                count = self._fitting(count, before + start)
             yield ids[start : start + count]
             start += count
 
