@@ -48,7 +48,7 @@ class Findings:
 
     def note(self, name: str, result: torch.Tensor, rounded: torch.Tensor, op: str, operands: Iterable[Any]) -> None:
         """Note a result that is not finite though every operand is, or NaN though no operand is."""
-        # Of float16's values no sum leaves float32's range, and what is not finite shows in it: a pass in place of three.
+        # No sum of float16's values leaves float32's range, and what is not finite shows in it.
         if math.isfinite(float(rounded.sum())):
             return
         lost = ~torch.isfinite(rounded)

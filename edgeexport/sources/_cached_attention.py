@@ -13,7 +13,8 @@ from transformers.cache_utils import Cache
 NAME = "edgeexport_cached"
 Write = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _LATEST: list[torch.Tensor] = []
-"""Past key and value of the layer whose attention comes next, empty where they are among its keys: not all models hand on to it what they were given."""
+"""Past key and value of the layer whose attention comes next, empty where they are among its keys: not all models hand
+on to it what they were given."""
 
 
 class CachedDecoder(nn.Module):
@@ -145,7 +146,7 @@ def _over_slots(
     scores = (grouped @ key.transpose(-1, -2)).reshape(groups, heads // groups, -1, key.shape[-2])
     shares = torch.softmax(_capped(scores, softcap) + attention_mask, -1).reshape(1, groups, -1, key.shape[-2])
     # In two steps: for one, torch.export would ask how many tokens there are.
-    mixed = (shares @ value).unflatten(2, (heads // groups, -1)).flatten(1, 2)
+    mixed = (shares @ value).reshape(1, groups, heads // groups, -1, value.shape[-1]).flatten(1, 2)
     return mixed.transpose(1, 2).contiguous()
 
 

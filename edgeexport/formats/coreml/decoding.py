@@ -4,7 +4,7 @@ Up to iOS 17 the cache goes in and out as :mod:`edgeexport.decoder` says, with a
 iOS 18 on it lies in states (:mod:`edgeexport.formats.coreml.slots`), and the function is
 
     input_ids, position_ids  int32 [1, sequence]
-    attention_mask           float32 [1, 1, sequence, context]   added to the scores; a column a slot, new tokens included
+    attention_mask           float32 [1, 1, sequence, context]   added to the scores; a column a slot, new ones included
     slot                     int32 [1]                           where the first new token goes
     logits                   float32 [1, sequence, vocabulary]
 
@@ -91,8 +91,9 @@ def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Sig
 def keeps_float32(operation: Any) -> bool:
     """Whether a language model's operator must go on computing in float32 where others compute in float16.
 
-    Angles of rotary positions are as large as the position: float16 has steps of half a turn there. Squares of a layer's
-    values, from which RMSNorm takes the mean, leave its range where a value passes 255, as some do in every larger model.
+    Angles of rotary positions are as large as the position: float16 has steps of 1 rad from 1,024 on. Squares of a
+    layer's values, from which RMSNorm takes the mean, leave its range where a value passes 255, as some do in large
+    models.
     """
     return _leads_to(operation, {"cos", "sin"}, _ANGLES) or _leads_to(operation, {"rsqrt"}, _SQUARES)
 
@@ -138,11 +139,11 @@ def _export(module: torch.nn.Module, shapes: _Shapes, signature: Signature) -> A
     if not dynamic:
         return translatable(torch.export.export(module, example).run_decompositions({}))
     free = torch.export.Dim.DYNAMIC
-    axes = tuple(
+    axes: tuple[Any, ...] = tuple(
         {axis: free for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in signature.inputs
     )
     if decoder.cache == "slots":  # the past is one variadic parameter
-        axes = (*axes[:3], axes[3:])  # type: ignore[assignment]
+        axes = (*axes[:3], axes[3:])
     return translatable(torch.export.export(module, example, dynamic_shapes=axes).run_decompositions({}))
 
 

@@ -1,6 +1,6 @@
 """A cache in Core ML's states: each layer's keys and values lie in the runtime, and a call writes new ones in place.
 
-    key_N, value_N  [1, kv_heads, context, head_dim]   states, float16, as Core ML has no others; zero when they are made
+    key_N, value_N  [1, kv_heads, context, head_dim]   states, float16, as Core ML has no others; zero when made
     slot            int32 [1]                          where the first new token goes
 
 What Core ML runs in place is ``read_state``, ``slice_update`` and ``write_state`` on the same state
@@ -56,7 +56,11 @@ class StatefulDecoder(nn.Module):
         states = [getattr(self, name) for name in self.names]
         end = slot + input_ids.shape[1]
         logits, *written = self.inner(
-            input_ids, position_ids, attention_mask, *states, write=lambda slots, new: write_slots(slots, new, slot, end)
+            input_ids,
+            position_ids,
+            attention_mask,
+            *states,
+            write=lambda slots, new: write_slots(slots, new, slot, end),
         )
         for state, value in zip(states, written, strict=True):
             state.copy_(value)
