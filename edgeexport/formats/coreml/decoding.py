@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeexport.decoder import Decoder, decoding_signature
+from edgeexport.decoder import Decoder, decoding_signature, with_fixed_lengths
 from edgeexport.errors import ConversionError
 from edgeexport.formats.coreml import app
 from edgeexport.formats.coreml.export import readable_errors, translatable
@@ -60,8 +60,7 @@ class _Shapes:
 def layout(decoder: Decoder, interface: Interface) -> Decoder:
     """How the converted program is driven, for a source's decoder."""
     cache = "state" if interface.deployment_target == _STATES else "slots"
-    prefill = tuple(sorted(set(interface.prefill)))
-    return msgspec.structs.replace(decoder, prefill=prefill, cache=cache)
+    return msgspec.structs.replace(with_fixed_lengths(decoder, interface.prefill), cache=cache)
 
 
 def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Signature, Decoder]:
