@@ -20,10 +20,16 @@ class Evaluated:
 
         torch.set_num_threads(threads)
         self._model = open_program(path, mode="device")
+        self._state = None
+
+    def reset(self):
+        """From now on keep states from one run to the next, beginning with empty ones."""
+        self._state = self._model.new_state()
 
     def run(self, inputs):
         """Run one sample: a dict of arrays in, a dict of arrays out; a class label is text, and left out."""
-        return {name: value for name, value in self._model(inputs).items() if hasattr(value, "dtype")}
+        outputs = self._model(inputs, self._state)
+        return {name: value for name, value in outputs.items() if hasattr(value, "dtype")}
 
     def facts(self):
         """That this was not Core ML, and where values left float16's range."""

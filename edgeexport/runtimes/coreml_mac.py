@@ -26,7 +26,7 @@ _FIRST_WITH_PLANS = (14, 4)
 
 
 class Model:
-    """One model on all compute units, with a state of its own for each sample where it has any.
+    """One model on all compute units, with a state of its own for each sample where it has any, until :meth:`reset`.
 
     It is opened as a copy: coremltools writes ``Manifest.json`` anew in every package that it opens.
     """
@@ -41,10 +41,17 @@ class Model:
         self._outputs = [output.name for output in description.output if _kind(output) == "multiArrayType"]
         self._images = {one.name: one.type.imageType for one in description.input if _kind(one) == "imageType"}
         self._stateful = len(description.state) > 0
+        self._kept = None
+
+    def reset(self):
+        """From now on keep the state from one run to the next, beginning with an empty one."""
+        self._kept = self._model.make_state() if self._stateful else None
 
     def run(self, inputs):
         """Run one sample: a dict of arrays in, a dict of arrays out, in the order of the model's description."""
-        state = self._model.make_state() if self._stateful else None
+        state = self._kept
+        if state is None and self._stateful:
+            state = self._model.make_state()
         given = {name: _image(array, self._images.get(name)) for name, array in inputs.items()}
         answered = self._model.predict(given, state)
         return {name: np.asarray(answered[name]) for name in self._outputs}

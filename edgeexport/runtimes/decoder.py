@@ -67,13 +67,22 @@ class Decoder:
 
     def _pieces(self, ids):
         """Pieces that one call takes: of a length that a fixed shape has, and none that overwrites its own slots."""
-        longest = self._fixed[-1] if self._fixed else _STEP
-        start = 0
+        longest, context = self._fixed[-1] if self._fixed else _STEP, self._about["context"]
+        start, before = 0, self.length  # which grows with each piece that is taken
         while start < ids.size:
-            place = (self.length + start) % self._about["context"]
-            count = min(longest, ids.size - start, self._about["context"] - place)
+            count = min(longest, ids.size - start, context - (before + start) % context)
+            if self._about["cache"] == "state":
+                count = self._fitting(count, before + start)
             yield ids[start : start + count]
             start += count
+
+    def _fitting(self, count, start):
+        """How many tokens a state takes at once: it is written before it is looked at, padding included, so that all of
+        a call's slots must be free ones, but for a single token, which takes that of the one that it no longer sees."""
+        free = [length for length in self._fixed if start + length <= self._about["context"]]
+        if any(length >= count for length in free):
+            return count
+        return max([length for length in free if length <= count], default=1)
 
     def _pass(self, ids):
         count = ids.size
@@ -148,7 +157,7 @@ class _States:
         self._model.reset()
 
     def run(self, model, inputs, start, count):
-        del count  # padding lies in slots that are masked until they are written again
+        del count  # padding lies in free slots, which are masked until they are written again
         context, length = self._about["context"], inputs["input_ids"].shape[1]
         end = start + length - 1
         held = end - (end - np.arange(context)) % context  # with the new tokens in their slots already

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 NAME = "edgeexport_cached"
+Write = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _LATEST: list[torch.Tensor] = []
-"""Past key and value of the layer whose attention comes next: not all models hand on to it what they were given."""
+"""Past key and value of the layer whose attention comes next, empty where they are among its keys: not all models hand
+on to it what they were given."""
 
 
 class CachedDecoder(nn.Module):
@@ -28,10 +31,19 @@ class CachedDecoder(nn.Module):
         model.set_attn_implementation(NAME)
 
     def forward(
-        self, input_ids: torch.Tensor, position_ids: torch.Tensor, attention_mask: torch.Tensor, *past: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        *past: torch.Tensor,
+        write: Write | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """In the order of :func:`edgeexport.decoder.decoding_signature`."""
-        cache = _Noted(past)
+        """In the order of :func:`edgeexport.decoder.decoding_signature`.
+
+        With ``write``, which gives a layer's slots with the new tokens among them, attention looks at those slots
+        alone, the mask has a column a slot, and what was written is given in place of the new keys and values.
+        """
+        cache = _Noted(past, write)
         result = self.model(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -46,8 +58,9 @@ class CachedDecoder(nn.Module):
 class _Noted(Cache):  # type: ignore[misc]
     """Notes what a pass adds."""
 
-    def __init__(self, past: tuple[torch.Tensor, ...]) -> None:
+    def __init__(self, past: tuple[torch.Tensor, ...], write: Write | None) -> None:
         self.past, self.new = past, []  # type: tuple[torch.Tensor, ...], list[torch.Tensor]
+        self.write = write
         self.layers: list[Any] = []
         self.layer_class_to_replicate = None
         self.offloading = False
@@ -58,8 +71,12 @@ class _Noted(Cache):  # type: ignore[misc]
         """Keys and values [1, kv_heads, sequence, head_dim] of one layer, in the order of layers."""
         if len(self.new) != 2 * layer_idx:
             raise ValueError(f"layer {layer_idx} is not the next one")
+        past = self.past[2 * layer_idx : 2 * layer_idx + 2]
+        if self.write is not None:
+            key_states, value_states = self.write(past[0], key_states), self.write(past[1], value_states)
+            past = ()
         self.new += [key_states, value_states]
-        _LATEST[:] = self.past[2 * layer_idx : 2 * layer_idx + 2]
+        _LATEST[:] = past
         return key_states, value_states
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:  # noqa: ARG002
@@ -91,7 +108,8 @@ def attend(  # noqa: PLR0917  as AttentionInterface calls it
         module: the layer's attention, not looked at.
         query: [1, heads, sequence, head_dim].
         key, value: [1, kv_heads, sequence, head_dim].
-        attention_mask: [1, 1, sequence, past + sequence], added to the scores.
+        attention_mask: [1, 1, sequence, past + sequence], added to the scores; a column a slot where ``key`` and
+            ``value`` are written slots.
         scaling: of the scores; None is ``head_dim ** -0.5``.
         softcap: the scores' limit, approached by tanh; None is none.
         s_aux: attention sinks, which are refused.
@@ -102,20 +120,38 @@ def attend(  # noqa: PLR0917  as AttentionInterface calls it
     del module
     if s_aux is not None:
         raise ValueError("its attention has sinks")
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if not _LATEST:
+        return _over_slots(query, key, value, attention_mask, softcap), None
     past_key, past_value = _LATEST
     _, heads, length, dim = query.shape
     groups, slots = key.shape[1], past_key.shape[-2]
     rows = heads // groups * length
-    grouped = (query * (dim**-0.5 if scaling is None else scaling)).reshape(groups, rows, dim)
+    grouped = query.reshape(groups, rows, dim)
     # The batch of one goes by squeeze, which is a view in a runtime; an index of 0 is a Gather there, which copies.
     before = grouped @ past_key.squeeze(0).transpose(-1, -2)
     among = grouped @ key.squeeze(0).transpose(-1, -2)
     scores = torch.cat((before, among), -1).reshape(groups, heads // groups, length, -1)
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    shares = torch.softmax(scores + attention_mask.squeeze(0), -1).reshape(groups, rows, -1)
+    shares = torch.softmax(_capped(scores, softcap) + attention_mask.squeeze(0), -1).reshape(groups, rows, -1)
     mixed = shares[..., :slots] @ past_value.squeeze(0) + shares[..., slots:] @ value.squeeze(0)
     return mixed.reshape(1, heads, length, -1).transpose(1, 2).contiguous(), None
+
+
+def _over_slots(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor, softcap: float | None
+) -> torch.Tensor:
+    """Attention over written slots [1, kv_heads, context, head_dim], of which no copy is made, not even a slice."""
+    heads, groups = query.shape[1], key.shape[1]
+    grouped = query.contiguous().reshape(1, groups, -1, query.shape[-1])
+    scores = (grouped @ key.transpose(-1, -2)).reshape(groups, heads // groups, -1, key.shape[-2])
+    shares = torch.softmax(_capped(scores, softcap) + attention_mask, -1).reshape(1, groups, -1, key.shape[-2])
+    # In two steps: for one, torch.export would ask how many tokens there are.
+    mixed = (shares @ value).reshape(1, groups, heads // groups, -1, value.shape[-1]).flatten(1, 2)
+    return mixed.transpose(1, 2).contiguous()
+
+
+def _capped(scores: torch.Tensor, limit: float | None) -> torch.Tensor:
+    return scores if limit is None else torch.tanh(scores / limit) * limit
 
 
 AttentionInterface.register(NAME, attend)

@@ -106,6 +106,18 @@ def test_each_sample_has_a_state_of_its_own(model):
     assert [call.args[1] for call in framework.predict.call_args_list] == ["first", "second"]
 
 
+def test_a_state_is_kept_from_reset_to_reset(model):
+    loaded, framework = model(states=("cache",))
+    framework.make_state.side_effect = ["first", "second"]
+    framework.predict.return_value = {"a": 1, "b": 2}
+    for calls in (3, 2):
+        loaded.reset()
+        for _ in range(calls):
+            loaded.run({})
+    states = [call.args[1] for call in framework.predict.call_args_list]
+    assert states == ["first"] * 3 + ["second"] * 2
+
+
 def operation(kind, *blocks):
     return MLModelStructureProgramOperation(
         inputs={}, operator_name=kind, outputs=[], blocks=list(blocks), __proxy__=None

@@ -36,8 +36,12 @@ class CoremlFormat:
 
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""
+        from edgeexport.formats.coreml.decoding import write_decoder
         from edgeexport.formats.coreml.export import write_float32
 
+        if source.decoder is not None:
+            signature, decoder = write_decoder(source, interface, path)
+            return Artifact("coreml", path, "fp32", signature, decoder=decoder)
         return Artifact("coreml", path, "fp32", write_float32(source, interface, path))
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
@@ -48,7 +52,9 @@ class CoremlFormat:
         if settings.precision == "fp32":
             tree.copy(baseline.path, path)
             return replace(baseline, path=path)
-        notes = _compress(baseline.path, settings, feeds, path)
+        if baseline.decoder is not None:
+            _check_decoder(settings)
+        notes = _compress(baseline, settings, feeds, path)
         return replace(baseline, path=path, precision=settings.precision, notes=(*baseline.notes, *notes))
 
     def inspect(self, path: Path) -> tuple[Signature, Iterable[TensorBytes]]:
@@ -69,16 +75,21 @@ def open_format() -> CoremlFormat:
     return CoremlFormat()
 
 
-def _compress(baseline: Path, settings: Settings, feeds: Feeds | None, path: Path) -> list[str]:
+def _compress(artifact: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> list[str]:
     """Write the compressed package; gives notes for the report."""
-    from edgeexport.formats.coreml import activations, library, plan, weights
+    from edgeexport.formats.coreml import activations, decoding, library, plan, weights
+
+    def stays(operation: Any) -> bool:
+        wide = artifact.decoder is not None and decoding.keeps_float32(operation)
+        return wide or plan.keeps_float32(operation, settings)
 
     library.coremltools()
+    baseline = artifact.path
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half.mlpackage"
         with library.quietly():
-            model: Any = library.half(baseline, settings, lambda op: plan.keeps_float32(op, settings))
+            model: Any = library.half(baseline, settings, stays)
             library.save(model, half, baseline)
             operations = library.operations(library.program_of(model))
         plan.check_overrides(operations, settings)
@@ -134,6 +145,16 @@ def _check_rules(settings: Settings) -> None:
     if settings.precision == "fp32" and settings.overrides:
         raise RecipeError("an override contradicts precision fp32, which leaves every operator float", "Choose w8.")
     _check_release(settings)
+
+
+def _check_decoder(settings: Settings) -> None:
+    """Refuse what a language model with a cache cannot have."""
+    static = settings.precision in STATIC or any(override.precision in STATIC for override in settings.overrides)
+    if static:
+        raise RecipeError(
+            "int8 activations of a language model with a cache are not calibrated for Core ML",
+            "Choose w8 or w4: a token's time is that of reading its weights.",
+        )
 
 
 def _check_release(settings: Settings) -> None:

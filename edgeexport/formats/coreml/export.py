@@ -68,7 +68,7 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
     if _is_recurrent(module):  # torch.export would specialise the length first, and not say why
         _check_traced(job)
     ct = coremltools()
-    with _readable_errors(source.name), quietly():
+    with readable_errors(source.name), quietly():
         model = _convert(ct, app.wrap(module, source, interface), job)
     _check_inputs(model, source)
     save(model, path)
@@ -111,7 +111,7 @@ def _is_traced_only(node: Any) -> bool:
     return str(node.target).split(".")[:2] in _TRACED_ONLY
 
 
-def _translatable(program: Any) -> Any:
+def translatable(program: Any) -> Any:
     """The program with operators that coremltools has no function for, such as ``new_ones`` in the masks of language
     models, broken down into what torch makes them of; the others stay whole, for it knows better forms of them."""
     import torch
@@ -193,7 +193,7 @@ def _export(module: torch.nn.Module, job: _Job) -> Any:
 
     example = _examples(job)
     if not job.several:
-        return _translatable(torch.export.export(module, example).run_decompositions({}))
+        return translatable(torch.export.export(module, example).run_decompositions({}))
     # Lengths 0 and 1 are special to torch.export; what it traces for 2 and more holds for 1 too.
     shortest = 2 if job.ranged else max(2, min(job.dimensions.lengths))
     length = torch.export.Dim(str(job.dimensions.free), min=shortest, max=max(job.dimensions.lengths))
@@ -205,7 +205,7 @@ def _export(module: torch.nn.Module, job: _Job) -> Any:
         program = torch.export.export(module, example, dynamic_shapes=(shapes,))
     except Exception:
         program = torch.export.export(module, example, dynamic_shapes=shapes)
-    return _translatable(program.run_decompositions({}))
+    return translatable(program.run_decompositions({}))
 
 
 def _examples(job: _Job) -> tuple[torch.Tensor, ...]:
@@ -281,7 +281,8 @@ def _signature(job: _Job) -> Signature:
 
 
 @contextmanager
-def _readable_errors(name: str) -> Iterator[None]:
+def readable_errors(name: str) -> Iterator[None]:
+    """Turn what coremltools and torch.export raise into a :class:`ConversionError` about the model ``name``."""
     try:
         yield
     except EdgeExportError:
