@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edgeexport.results import Conditions, Latency, Report, Run
 
@@ -39,7 +39,7 @@ pre { white-space: pre-wrap; font-size: .85em; }
 </table></div>
 <h2>Runs</h2>
 <div class="scroll"><table>
-<tr><th>Runtime</th><th>Device</th><th>Evidence</th><th>Accuracy</th><th>float32</th><th>Unlike float32</th>
+<tr><th>Runtime</th><th>Device</th><th>Evidence</th><th>{{ metric }}</th><th>float32</th><th>Unlike float32</th>
 <th>Median ms</th><th>float32 ms</th><th>Peak memory</th>{% if arenas %}<th>Tensor arena</th>{% endif %}</tr>
 {% for run in executed %}
 <tr><td>{{ run | runtime }}</td><td>{{ run.device }}<br>{{ run.cpu }}</td>
@@ -115,11 +115,20 @@ def render(report: Report) -> str:
         environment.from_string(_PAGE).render(
             report=report,
             executed=runs,
+            metric=metric_title(runs),
             estimated=estimated(report),
             conditions=conditions(report),
             arenas=any(run.arena_bytes is not None for run in runs),
         )
     )
+
+
+def metric_title(runs: Iterable[Run]) -> str:
+    """The column of the task's metric: its name, and which way is better where that is down."""
+    (found, *others) = [run.accuracy for run in runs if run.accuracy is not None] or [None]
+    if found is None or any(one is not None and one.metric != found.metric for one in others):
+        return "Accuracy"
+    return found.metric.capitalize() + ("" if found.higher_is_better else " (lower is better)")
 
 
 def executed(report: Report) -> list[Run]:

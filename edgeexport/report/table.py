@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.report.html import conditions, estimated, executed, format_value, runtime_name
+from edgeexport.report.html import conditions, estimated, executed, format_value, metric_title, runtime_name
 from edgeexport.results import Report, Run
 
 _STYLES = {"pass": "green", "fail": "bold red", "not run": "yellow", "incomplete": "yellow"}
@@ -30,7 +30,7 @@ def _runs(report: Report) -> Table:
     figures = {
         heading: column
         for heading, column in _figures(runs).items()
-        if heading in {"Accuracy", "float32", "Unlike"} or set(column) - {_MISSING}
+        if heading in {metric_title(runs), "float32", "Unlike"} or set(column) - {_MISSING}
     }
     for heading in figures:
         table.add_column(heading, justify="right")
@@ -47,7 +47,7 @@ def _runs(report: Report) -> Table:
 def _figures(runs: list[Run]) -> dict[str, list[str]]:
     """Every column of numbers by its heading, a cell for each run."""
     return {
-        "Accuracy": [format_value(run.accuracy.value if run.accuracy else None, "share") for run in runs],
+        metric_title(runs): [format_value(run.accuracy.value if run.accuracy else None, "share") for run in runs],
         "float32": [format_value(run.accuracy.reference if run.accuracy else None, "share") for run in runs],
         "Unlike": [
             f"{run.parity.unlike}/{run.parity.samples}" if run.parity and run.parity.unlike is not None else _MISSING
