@@ -125,10 +125,10 @@ def render(report: Report) -> str:
 
 def metric_title(runs: Iterable[Run]) -> str:
     """The column of the task's metric: its name, and which way is better where that is down."""
-    (found, *others) = [run.accuracy for run in runs if run.accuracy is not None] or [None]
-    if found is None or any(one is not None and one.metric != found.metric for one in others):
+    found = [run.accuracy for run in runs if run.accuracy is not None]
+    if not found or any(one.metric != found[0].metric for one in found):
         return "Accuracy"
-    return found.metric.capitalize() + ("" if found.higher_is_better else " (lower is better)")
+    return found[0].metric.capitalize() + ("" if found[0].higher_is_better else " (lower is better)")
 
 
 def executed(report: Report) -> list[Run]:
