@@ -196,14 +196,15 @@ def draw(drawn: dict[str, list[float]]) -> str:
         parts.append(f'<text x="{x:.0f}" y="{low + 16}" text-anchor="middle">{CONTEXT * number // 4}</text>')
     parts.append(f'<text x="{left}" y="14">ms a token</text>')
     parts.append(f'<text x="{width - 150}" y="{low + 32}" text-anchor="end">tokens before it</text>')
-    for color, (name, values) in zip(colors, medians.items(), strict=False):
+    placed = height
+    for color, (name, values) in zip(colors, sorted(medians.items(), key=lambda one: one[1][-1]), strict=False):
         points = " ".join(
             f"{left + (16 * at + 8) / CONTEXT * (width - 150 - left):.1f},{low - value / top * (low - 30):.1f}"
             for at, value in enumerate(values)
         )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
-        last = low - values[-1] / top * (low - 30)
-        parts.append(f'<text x="{width - 145}" y="{last + 4:.0f}" fill="{color}">{name}</text>')
+        placed = min(low - values[-1] / top * (low - 30) + 4, placed - 14)
+        parts.append(f'<text x="{width - 145}" y="{placed:.0f}" fill="{color}">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
