@@ -15,6 +15,7 @@ from edgeexport.errors import RecipeError
 from edgeexport.formats.coreml import CoremlFormat, decoding
 from edgeexport.formats.coreml.library import open_program, operations
 from edgeexport.recipe import resolve
+from edgeexport.runtimes.coreml import Evaluated
 from edgeexport.runtimes.decoder import Decoder
 from edgeexport.settings import Interface
 from edgeexport.sources._decoding import DecodingSource
@@ -272,6 +273,27 @@ def test_rotary_angles_and_squares_stay_float32(exported, tmp_path, monkeypatch)
     narrow = tmp_path / "narrow.mlpackage"
     CoremlFormat().convert(baseline, settings("iphone-ios18", "fp16"), None, narrow)
     assert apart(far_on(narrow, ids(8)), wanted) > 0.1
+
+
+def test_the_runtime_keeps_states_from_reset_on(exported):
+    _, artifact = exported("rotary", "iphone-ios18")
+    model = Evaluated(artifact.path, 1)
+    mask = np.full((1, 1, 1, CONTEXT), -1e4, np.float32)
+    mask[..., :2] = 0
+
+    def run(token, slot):
+        place = np.array([slot], np.int32)
+        feeds = {"input_ids": np.array([[token]], np.int32), "position_ids": place[None], "slot": place}
+        return model.run({**feeds, "attention_mask": mask})["logits"]
+
+    alone = run(7, 1)
+    run(5, 0)
+    np.testing.assert_array_equal(run(7, 1), alone)
+    for _ in range(2):
+        model.reset()
+        np.testing.assert_array_equal(run(7, 1), alone)
+        run(5, 0)
+        assert np.abs(run(7, 1) - alone).max() > 0.05
 
 
 def test_a_program_for_single_tokens_alone(tmp_path):
