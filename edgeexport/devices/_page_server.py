@@ -40,7 +40,7 @@ class PageServer:
         models: what ``models/0``, ``models/1``, … are.
         packages: the folder of npm's packages.
         description: the job, for ``job.json``.
-        events: gets ``("progress", count)``, ``("result", "")`` and ``("failed", why)``.
+        events: gets ``("progress", count)``, ``("token", id)``, ``("result", "")`` and ``("failed", why)``.
     """
 
     def __init__(
@@ -143,8 +143,8 @@ def _handler(server: PageServer) -> type[BaseHTTPRequestHandler]:
                 return True
             if length > _LARGEST_TEXT:
                 return False
-            if name == "progress":
-                server.events.put(("progress", self.rfile.read(length).decode(errors="replace")))
+            if name in ("progress", "token"):
+                server.events.put((name, self.rfile.read(length).decode(errors="replace")))
             elif name == "outputs/index.json":
                 (server.folder / "outputs").mkdir(exist_ok=True)
                 (server.folder / name).write_bytes(self.rfile.read(length))

@@ -92,6 +92,7 @@ class BrowserDevice:
         Raises:
             RunFailed: it failed, crashed or took too long.
         """
+        listen = job.listener(progress)
         while True:
             try:
                 kind, text = events.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -105,8 +106,7 @@ class BrowserDevice:
                 raise RunFailed("the page crashed, often a sign of too little memory", chromium.log())
             if kind == "ended":
                 raise RunFailed("the browser ended before the runtime finished", chromium.log())
-            if progress is not None and text.isdecimal():
-                progress(int(text))
+            listen(f"{kind} {text}".encode())
 
 
 def open_device(argument: str) -> BrowserDevice:
@@ -187,6 +187,8 @@ def _description(job: Job) -> dict[str, Any]:
         "warmup": job.warmup,
         "pairs": job.pairs,
         "packages": "packages",
+        "decoder": job.decoder,
+        "sampling": job.sampling,
     }
 
 
