@@ -33,7 +33,7 @@ def main() -> None:
         __doc__,
         ("--roads", {"nargs": "+", "choices": list(TARGETS), "default": list(TARGETS)}),
         ("--parts", {"nargs": "+", "choices": ["gpt2", "codelm"], "default": ["gpt2", "codelm"]}),
-        ("--precisions", {"nargs": "+", "choices": list(RISES), "default": list(RISES)}),
+        ("--precisions", {"nargs": "+", "choices": list(RISES), "default": list(RISES), "help": "fp32 goes first"}),
         ("--limit", {"type": int, "metavar": "N", "help": "perplexity over the first N windows"}),
         ("--plot", {"type": Path, "metavar": "FILE", "help": "where to draw the milliseconds of each token"}),
     )
@@ -123,6 +123,7 @@ def codelm(folder: Path, road: str, options: Any) -> Iterator[Figure]:
     from edgeexport.results import Report
 
     data = options.shared / "data" / "code"
+    float32: float | None = None
     for precision in options.precisions:
         if (road, precision) == ("litert", "w8"):
             continue  # its kernels expand the weights: that target's own precision is w8a8-dynamic
@@ -143,7 +144,9 @@ def codelm(folder: Path, road: str, options: Any) -> Iterator[Figure]:
         (one,) = report.runs
         if one.error is not None or one.accuracy is None or one.accuracy.reference is None:
             sys.exit(f"{road} {precision}: {one.error}")
-        rise = one.accuracy.value / one.accuracy.reference
+        # Not the report's own reference for GPTQ: that is the rounded source's.
+        float32 = float32 or one.accuracy.reference
+        rise = one.accuracy.value / float32
         name = f"code model, {road}, {precision}"
         yield Figure(f"{name}: bytes, share of the float32 parameters", report.size.ratio)
         yield Figure(f"{name}: perplexity of {one.accuracy.samples} tokens", one.accuracy.value)
