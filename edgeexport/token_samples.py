@@ -39,6 +39,20 @@ def longest_text(preprocess: Preprocess, context: int) -> int:
     return min(stated, context or LONGEST_CONTEXT)
 
 
+def check_ids(where: str, ids: np.ndarray[Any, Any], vocabulary: int) -> None:
+    """Refuse a text with a token that a model has not: some runtimes would read beyond a table.
+
+    Raises:
+        SamplesError: naming the first such token.
+    """
+    strange = ids[(ids < 0) | (ids >= vocabulary)]
+    if strange.size:
+        raise SamplesError(
+            f"{where} has token {int(strange[0])}, and the model knows {vocabulary}, from 0",
+            "The ids are another tokenizer's, or of tokens that were added since.",
+        )
+
+
 class TokenFile:
     """A reader of such a file; see :class:`edgeexport.sample_files.Reader`.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgeexport.errors import SamplesError
+from edgeexport.errors import ModelError, SamplesError
 from edgeexport.labels import class_index
 from edgeexport.pipeline.compressing import Sets
 from edgeexport.samples import Samples, check_count
 from edgeexport.settings import STATIC, Settings
 from edgeexport.source import Source
 from edgeexport.target import Target
+from edgeexport.text_features import TokenizerPreprocess, open_tokenizer
 
 
 def check_sets(sets: Sets, source: Source, settings: Settings, target: Target) -> None:
@@ -37,6 +38,30 @@ def check_sets(sets: Sets, source: Source, settings: Settings, target: Target) -
             "Give every sample a 'label', or leave --evaluation out.",
         )
     check_labels(sets.evaluation, source, source.labels and len(source.labels))
+
+
+def check_tokens(source: Source) -> None:
+    """Refuse a language model whose tokenizer gives ids that it has not, or whose text would end with such a one.
+
+    Raises:
+        ModelError: with both numbers.
+    """
+    if source.decoder is None:
+        return
+    known = source.decoder.vocabulary
+    strange = [token for token in source.decoder.stop_ids if not 0 <= token < known]
+    if strange:
+        raise ModelError(
+            f"{source.name}: a text ends with token {strange[0]}, and the model knows {known}, from 0",
+            "Correct eos_token_id in generation_config.json and config.json.",
+        )
+    if isinstance(source.preprocess, TokenizerPreprocess):
+        size = int(open_tokenizer(source.assets).get_vocab_size())
+        if size > known:
+            raise ModelError(
+                f"{source.name}: its tokenizer has {size} tokens, and the model knows {known}",
+                "Take the tokenizer that it was trained with, or resize its embeddings and train on.",
+            )
 
 
 def check_labels(evaluation: Samples | None, source: Source, classes: object) -> None:

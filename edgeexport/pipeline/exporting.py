@@ -28,7 +28,7 @@ from edgeexport.conversion import Feeds
 from edgeexport.decoder import prefill_feeds, text_signature
 from edgeexport.disk import readable_disk_errors
 from edgeexport.interface import fitted, for_source, quantize
-from edgeexport.pipeline.checking import check_labels, check_sets
+from edgeexport.pipeline.checking import check_labels, check_sets, check_tokens
 from edgeexport.pipeline.compressing import Compression, Record, Sets
 from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
@@ -43,7 +43,7 @@ from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
 from edgeexport.text_features import TOKENIZER_FILE, TokenizerPreprocess
-from edgeexport.token_samples import as_texts, longest_text
+from edgeexport.token_samples import as_texts, check_ids, longest_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,6 +137,8 @@ class Export:
                 count = self._write_golden(folder / GOLDEN, samples)
                 reference = self._copy_reference(folder)
                 notes = pack_extras(self.target.packaging, folder, artifact, self.source.name, self.progress)
+                if artifact.decoder is not None and not artifact.decoder.stop_ids:
+                    notes = (*notes, "the model names no token that ends a text: it goes on up to the count asked for")
                 golden = Golden(samples=count, origin=origin)
                 stages = (record.note for record in self._stages)
                 bundle = write_manifest(folder, self._manifest(golden, reference, (*stages, *artifact.notes, *notes)))
@@ -153,6 +155,7 @@ class Export:
         if self._stages:
             add_facts(self.source, settings.model)
         self.source = self.source.exported(settings.interface)
+        check_tokens(self.source)
 
     @cached_property
     def preprocess(self) -> Any:
@@ -264,7 +267,10 @@ class Export:
         import itertools
 
         encoded = feeds(samples, self.preprocess, self._sample_signature(self.artifact), self.source.assets)
-        return itertools.islice(encoded, count)
+        for sample, arrays in itertools.islice(encoded, count):
+            if self.source.decoder is not None:
+                check_ids(sample.name, arrays["input_ids"], self.source.decoder.vocabulary)
+            yield sample, arrays
 
     def _sample_signature(self, artifact: Artifact) -> Signature:
         """What one sample is: what the artifact takes, or a text for a language model."""
@@ -305,6 +311,7 @@ class Export:
                     if baseline.decoder is None:
                         yield arrays
                     else:
+                        check_ids(str(samples.path), arrays["input_ids"], baseline.decoder.vocabulary)
                         yield from prefill_feeds(baseline.decoder, arrays["input_ids"], baseline.signature)
             checked.finish()
 

@@ -18,6 +18,7 @@ from edgeexport.pipeline.verifying import rules
 from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.runtime_names import module_of
 from edgeexport.text_features import open_tokenizer
+from edgeexport.token_samples import check_ids
 from edgeexport.verify.harness import driver, job_folder
 
 Prompt = str | Sequence[int]
@@ -216,12 +217,7 @@ def _encode(prompt: Prompt, number: int, tokenizer: Any, decoder: Decoder) -> np
     ids = tokenizer.encode(prompt).ids if isinstance(prompt, str) else list(prompt)
     if not ids:
         raise SamplesError(f"prompt {number} is empty", "Give it at least one token to go on from.")
-    strange = [one for one in ids if not 0 <= one < decoder.vocabulary]
-    if strange:
-        raise SamplesError(
-            f"prompt {number} has token {strange[0]}, and the model knows {decoder.vocabulary}",
-            "The tokenizer is another model's, or has tokens added since.",
-        )
+    check_ids(f"prompt {number}", np.array(ids, np.int64), decoder.vocabulary)
     if not decoder.slides and len(ids) >= decoder.context:
         raise SamplesError(
             f"prompt {number} has {len(ids)} tokens, and the model looks back on {decoder.context}, new ones included",

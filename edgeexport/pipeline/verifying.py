@@ -32,7 +32,7 @@ from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
 from edgeexport.target import Estimation, Target
-from edgeexport.token_samples import as_texts, longest_text
+from edgeexport.token_samples import as_texts, check_ids, longest_text
 from edgeexport.verify import budget, regression, size
 from edgeexport.verify.harness import Case, Plan, agreement, example_of_length
 
@@ -345,6 +345,8 @@ def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path |
         raise BundleError(f"{references} has {len(outputs)} outputs for {len(samples)} samples", "Export it again.")
     pairs = zip(encoded, outputs, strict=False)
     for (sample, inputs), reference in itertools.islice(pairs, evaluation.limit):
+        if decoder is not None:
+            check_ids(sample.name, inputs["input_ids"], decoder.vocabulary)
         given = inputs if decoder is not None else quantize(inputs, bundle.signature)
         yield Case(sample, given, reference, scored)
 

@@ -1,6 +1,7 @@
 """A language model from its folder to text: exported by the command, verified, generated from, or refused."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,42 @@ def test_the_cache_of_another_model(bundle, tmp_path, change, words):
     (tmp_path / "bundle" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=words):
         edgeexport.generate(tmp_path / "bundle", [[1]])
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("words", "its tokenizer has 66 tokens, and the model knows 64"),
+        ("end", "a text ends with token 99, and the model knows 64"),
+        ("ids", r"ids.npy\[1\] has token 90, and the model knows 64"),
+    ],
+)
+def test_tokens_that_the_model_lacks(tmp_path, what, words):
+    place = tiny_lm.save(tmp_path / "model")
+    ids = np.full(60, 5)
+    if what == "words":
+        tiny_lm.write_tokenizer(place, [*tiny_lm.WORDS, "one", "more"])
+    if what == "end":
+        for name in ("config.json", "generation_config.json"):
+            config = json.loads((place / name).read_text())
+            (place / name).write_text(json.dumps({**config, "eos_token_id": 99}))
+    if what == "ids":
+        ids[55] = 90
+    np.save(tmp_path / "ids.npy", ids)
+    command = [
+        COMMAND,
+        "export",
+        place,
+        "-t",
+        "desktop-x86",
+        "--precision",
+        "fp32",
+        "--evaluation",
+        tmp_path / "ids.npy",
+    ]
+    done = subprocess.run([*command, "-o", tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and re.search(words, done.stderr) and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_does_not_generate(once, tmp_path, folder, ids):
