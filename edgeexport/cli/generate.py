@@ -50,10 +50,11 @@ def generate(
     for text in prompt:
         (one,) = run_generate(bundle, [text], sampling, device=on, heard=_after(text))
         typer.echo()
-        times = f", {statistics.median(one.token_ms):.2f} ms a token" if one.token_ms else ""
+        first = "" if one.prompt_ms is None else f" in {one.prompt_ms:.1f} ms"
+        later = f", {statistics.median(one.token_ms):.2f} ms a token" if one.token_ms else ""
         typer.echo(
-            f"{len(one.tokens)} tokens, ended by {one.ended}: {one.prompt_tokens} of the prompt in "
-            f"{one.prompt_ms:.1f} ms{times}, {one.runtime} on {one.device}",
+            f"{len(one.tokens)} tokens, ended by {one.ended}: {one.prompt_tokens} of the prompt{first}{later}, "
+            f"{one.runtime} on {one.device}",
             err=True,
         )
     return 0

@@ -71,8 +71,8 @@ class Generation:
         tokens: those that follow, without the one that ended them.
         text: of ``tokens``; empty without a tokenizer.
         ended: by a ``stop`` token, at the ``count``, or because the ``context`` was full.
-        prompt_ms: until the first token was chosen.
-        token_ms: of every later token, one that ended the text included.
+        prompt_ms: until the first token was chosen; None where a device's times mean nothing, as under emulation.
+        token_ms: of every later token, one that ended the text included; empty likewise.
         runtime, device: what ran it and where.
         peak_memory_bytes: of the runner's process; None where it cannot be known.
     """
@@ -81,7 +81,7 @@ class Generation:
     tokens: tuple[int, ...]
     text: str
     ended: str
-    prompt_ms: float
+    prompt_ms: float | None
     token_ms: tuple[float, ...]
     runtime: str
     device: str
@@ -139,6 +139,7 @@ def run_generate(
         )
         with job_folder() as folder:
             result = opened.run(job, folder)
+            timed = opened.describe().timed and result.stand_in is None
             outputs = [np.asarray(sample["tokens"]).tolist() for sample in result.outputs]
     finally:
         opened.close()
@@ -148,8 +149,8 @@ def run_generate(
             tokens=tuple(tokens),
             text="" if tokenizer is None else str(tokenizer.decode(tokens, skip_special_tokens=False)),
             ended=_ended(one.shape[1], len(tokens), sampling.count, decoder),
-            prompt_ms=times[0] / 1e6,
-            token_ms=tuple(time / 1e6 for time in times[1:]),
+            prompt_ms=times[0] / 1e6 if timed else None,
+            token_ms=tuple(time / 1e6 for time in times[1:]) if timed else (),
             runtime=f"{result.runtime} {result.version}".strip(),
             device=device,
             peak_memory_bytes=result.peak_memory_bytes,

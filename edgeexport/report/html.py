@@ -124,11 +124,11 @@ def render(report: Report) -> str:
 
 
 def metric_title(runs: Iterable[Run]) -> str:
-    """The column of the task's metric: its name, and which way is better where that is down."""
+    """The column of the task's metric: its name, with an arrow where lower is better."""
     found = [run.accuracy for run in runs if run.accuracy is not None]
     if not found or any(one.metric != found[0].metric for one in found):
         return "Accuracy"
-    return found[0].metric.capitalize() + ("" if found[0].higher_is_better else " (lower is better)")
+    return found[0].metric.capitalize() + ("" if found[0].higher_is_better else " ↓")
 
 
 def executed(report: Report) -> list[Run]:

@@ -110,6 +110,15 @@ def test_the_command_streams_and_tells(bundle):
     assert f"{len(told[0]['tokens'])} tokens, ended by" in shown.stderr and "onnxruntime" in shown.stderr
 
 
+def test_times_that_mean_nothing_are_not_told(bundle):
+    (found,) = edgeexport.generate(bundle.path, [[5, 9]], max_tokens=3, on="fake")
+    (here,) = edgeexport.generate(bundle.path, [[5, 9]], max_tokens=3)
+    assert found.tokens == here.tokens and found.prompt_ms is None and found.token_ms == ()
+    command = [COMMAND, "generate", bundle.path, "-p", "w3", "--max-tokens", "2", "--on", "fake"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0 and " ms" not in told.stderr and "on fake" in told.stderr
+
+
 def test_sampling_is_seeded(bundle):
     def drawn(seed):
         (found,) = edgeexport.generate(bundle.path, [[5]], max_tokens=20, temperature=5.0, seed=seed)

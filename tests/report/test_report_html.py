@@ -66,7 +66,7 @@ def test_a_metric_that_is_better_when_lower_is_named():
     (run,) = report().runs
     told = Accuracy(metric="perplexity", value=11.85, reference=11.83, samples=9, higher_is_better=False)
     worded = html.render(report(runs=(msgspec.structs.replace(run, accuracy=told),)))
-    assert "<th>Perplexity (lower is better)</th>" in worded and "11.8500" in worded
+    assert "<th>Perplexity ↓</th>" in worded and "11.8500" in worded
     assert "<th>Accuracy</th>" in html.render(report())
     mixed = (run, msgspec.structs.replace(run, accuracy=told))
     assert html.metric_title(mixed) == html.metric_title(()) == "Accuracy"
