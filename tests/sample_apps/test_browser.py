@@ -346,3 +346,43 @@ def test_only_the_app_and_the_bundle_are_served(app, tmp_path):
     )
     assert done.returncode == 2
     assert "is no bundle: it has no manifest.json" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def codelm(shared, common):
+    """A bundle of the shared code model. In integers, WebAssembly rounds otherwise, and near ties turn."""
+    return edgeexport.export(
+        shared / "models" / "codelm",
+        target="desktop-x86",
+        evaluation=shared / "data" / "code" / "calibration_ids.npy",
+        limit=2,
+        precision="fp32",
+        settings={"golden_samples": 2, "interface": {"context": 128}},
+        output=common / f"browser-codelm-{os.environ.get('PYTEST_XDIST_WORKER', '')}",
+        verify=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_a_language_model_goes_on_as_in_python(app, chromium, codelm):
+    prompts = ("def main(", "import numpy as np\n\nclass Größe:")
+    expected = edgeexport.generate(codelm.path, prompts, max_tokens=64)
+    with opened(app, chromium, codelm.path) as (page, _, _):
+        assert page.evaluate("document.getElementById('classify').hidden")
+        for prompt, one in zip(prompts, expected, strict=True):
+            page.evaluate(f"document.getElementById('prompt').value = {json.dumps(prompt)}")
+            page.evaluate("document.getElementById('generate-form').requestSubmit()")
+            screenshot.wait(page, "document.body.dataset.continued")
+            assert page.evaluate("document.getElementById('problem').hidden")
+            assert page.evaluate("document.getElementById('continued').textContent") == prompt + one.text
+            assert f"{len(one.tokens)} tokens, " in page.evaluate(
+                "document.getElementById('generate-note').textContent"
+            )
+        found = run_self_test(page)
+        page.evaluate("document.getElementById('prompt').value = ''")
+        page.evaluate("document.getElementById('generate-form').requestSubmit()")
+        screenshot.wait(page, "!document.getElementById('problem').hidden")
+        assert "nothing to go on from" in page.evaluate("document.getElementById('problem').textContent")
+    assert found["verdict"] == "pass" and found["rows"] == 2
+    assert "cosine at least 0.99" in found["said"]

@@ -1,5 +1,6 @@
 // A bundle as `edgeexport export` writes it, read file by file over HTTP from the folder `bundle/` beside this page.
 
+import type { About } from "./decoder";
 import type { TokenizerPreprocess } from "./preprocess";
 
 export interface TensorSpec {
@@ -14,6 +15,7 @@ export interface Manifest {
   format: string;
   precision: string;
   task: string;
+  decoder?: About | null;
   signature: { inputs: TensorSpec[]; outputs: TensorSpec[] };
   target: { name: string; title: string };
   recipe: { settings: { limits: { agreement?: number | null; cosine_min?: number | null } } };

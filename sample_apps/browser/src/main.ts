@@ -1,11 +1,14 @@
 // Load the bundle beside this page, then classify what is typed and test the model on request.
 
 import { Bundle, type Manifest } from "./bundle";
+import { Decoder, score } from "./decoder";
+import { offerGeneration } from "./generation";
 import { Model, RUNTIME } from "./model";
 import { element, showFacts, showLoading, showProblem, showResult, showSelfTest } from "./page";
 import { EmptyText, TextPreprocess } from "./preprocess";
 import { predictions } from "./scores";
 import { selfTest } from "./selftest";
+import type { Sample } from "./tensors";
 import type { TokenizerFile } from "./tokenizer";
 
 const first = element<HTMLTextAreaElement>("first");
@@ -26,19 +29,20 @@ async function start(): Promise<void> {
   });
   offerSelfTest(bundle, model);
   const unfit = reasonAgainst(manifest);
-  if (unfit === null) await offerClassification(bundle, model);
-  else showProblem(unfit);
+  if (unfit !== null) showProblem(unfit);
+  else if (manifest.decoder) await offerGeneration(bundle, model, manifest.decoder, say);
+  else await offerClassification(bundle, model);
   element("loading").hidden = true;
   document.body.dataset.state = "ready";
 }
 
 /** Why nothing can be typed for this bundle; null where it can. */
-function reasonAgainst({ preprocess, task }: Manifest): string | null {
+function reasonAgainst({ preprocess, task, decoder }: Manifest): string | null {
   const takes = { image: "images", "log-mel": "recordings", none: "arrays" };
   if (preprocess.kind !== "tokenizer") {
     return `This bundle's model takes ${takes[preprocess.kind]}, and this app classifies text. The self-test runs all the same.`;
   }
-  return task === "classification" ? null : "This bundle's model gives no classes. The self-test runs all the same.";
+  return task === "classification" || decoder ? null : "This bundle's model gives no classes. The self-test runs all the same.";
 }
 
 async function offerClassification(bundle: Bundle, model: Model): Promise<void> {
@@ -93,7 +97,8 @@ async function offerClassification(bundle: Bundle, model: Model): Promise<void> 
 }
 
 function offerSelfTest(bundle: Bundle, model: Model): void {
-  const { golden, task } = bundle.manifest;
+  const { golden, task, decoder } = bundle.manifest;
+  const text = decoder ? new Decoder(decoder, (inputs) => model.run(inputs)) : null;
   element("check-about").textContent =
     `Runs the bundle's ${golden.samples} golden samples and compares with the float32 model's outputs.`;
   run.addEventListener("click", async () => {
@@ -101,7 +106,7 @@ function offerSelfTest(bundle: Bundle, model: Model): void {
     try {
       const test = await selfTest(
         bundle,
-        (inputs) => model.run(inputs),
+        (inputs) => (text ? score(text, idsOf(inputs)) : model.run(inputs)),
         async (done, of) => {
           run.textContent = `${done} of ${of}`;
           await new Promise((next) => setTimeout(next));
@@ -115,6 +120,10 @@ function offerSelfTest(bundle: Bundle, model: Model): void {
     run.textContent = "Run self-test";
   });
   element("check").hidden = false;
+}
+
+function idsOf(inputs: Sample): number[] {
+  return Array.from(inputs.input_ids?.data as BigInt64Array, Number);
 }
 
 start().catch((problem: unknown) => {

@@ -64,6 +64,14 @@ export function showResult(classes: readonly Prediction[], note: string): void {
   element("result").hidden = false;
 }
 
+/** What a language model made of a prompt. */
+export function showContinued(prompt: string, continued: string, note: string): void {
+  const text = element("continued");
+  text.replaceChildren(made("span", prompt), made("strong", continued));
+  text.hidden = false;
+  element("generate-note").textContent = note;
+}
+
 export function showSelfTest(test: SelfTest, classes: boolean): void {
   const verdict = element("verdict");
   verdict.dataset.verdict = test.verdict;

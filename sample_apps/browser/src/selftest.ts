@@ -26,7 +26,8 @@ export async function selfTest(
     const start = performance.now();
     const outputs = await run(sample);
     milliseconds += performance.now() - start;
-    samples.push(compare(outputs, golden[number] as Sample));
+    const { token: _, ...expected } = golden[number] as Sample; // ids of tokens are no amounts
+    samples.push(compare(outputs, expected));
     await breathe(number + 1, inputs.length);
   }
   return { ...judge(samples, bundle), samples, largest: Math.max(...samples.map(({ largest }) => largest)), milliseconds };

@@ -36,6 +36,12 @@ export function openTokenizer(file: TokenizerFile): (text: string) => number[] {
   };
 }
 
+/** Gives the text of ids, special ones as they are written. */
+export function openDecoding(file: TokenizerFile): (ids: number[]) => string {
+  const tokenizer = new Tokenizer(file, {});
+  return (ids) => (ids.length === 0 ? "" : tokenizer.decode(ids, { skip_special_tokens: false }));
+}
+
 function lowercases(step: Normalizer | null): boolean {
   if (step?.type === "Sequence") return (step.normalizers ?? []).some(lowercases);
   return step?.type === "Lowercase" || (step?.type === "BertNormalizer" && step.lowercase !== false);
