@@ -2,6 +2,7 @@
 
 A scale is tried at steps from the one that holds a block's every value down to 0.7 of it, which clips its largest; what
 TFLite stores is float16, and so is what is tried. The weights themselves are rounded to the nearest step, -8 to 7.
+Blocks that were rounded before the export, with -7 or 7 for the largest, keep the codes they have.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ _LOWEST, _HIGHEST = -8, 7
 _AT_ONCE = 65536
 _SMALLEST = 2.0**-14
 """The least float16 with all its bits."""
+_ON_GRID = 0.01
+"""Steps that a weight rounded before may be off: float16 moves a scale by 2**-11 of itself, so 7 steps by 0.0034."""
 
 
 def refine_blocks(model: Any, original: Any) -> int:
@@ -79,7 +82,9 @@ def _least_error(values: np.ndarray) -> np.ndarray:
         error = np.square(_round(values, tried) * tried[:, None] - values).sum(-1)
         better = error < best
         best[better], found[better] = error[better], tried[better]
-    return found
+    known = np.maximum(np.abs(values).max(-1) / _HIGHEST, _SMALLEST).astype(np.float16).astype(np.float32)
+    kept = np.abs(values / known[:, None] - _round(values, known)).max(-1) < _ON_GRID
+    return np.where(kept, known, found)
 
 
 def _round(values: np.ndarray, scales: np.ndarray) -> np.ndarray:

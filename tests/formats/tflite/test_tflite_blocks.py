@@ -45,3 +45,14 @@ def test_many_blocks_are_rounded_as_few_are(monkeypatch):
     monkeypatch.setattr("edgeexport.formats.tflite.blocks._AT_ONCE", 16)
     for one, other in zip(quantize_blocks(values), whole, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_blocks_rounded_before_keep_their_codes_with_the_largest_at_either_end(sign):
+    random = np.random.default_rng(1)
+    codes = np.clip(np.rint(random.standard_normal((500, 32)) * 2.5), -6, 6)
+    codes[:, 5] = 7 * sign
+    values = (codes * random.uniform(0.001, 0.5, (500, 1))).astype(np.float32)
+    packed, scales = quantize_blocks(values)
+    np.testing.assert_array_equal(unpack(packed, 32), codes)
+    np.testing.assert_array_equal(scales, (np.abs(values).max(-1) / np.float32(7)).astype(np.float16))
