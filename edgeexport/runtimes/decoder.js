@@ -139,12 +139,11 @@ export async function generate(decoder, ids, sampling, tell) {
     let logits;
     for await (const { count, data } of decoder.passes(given)) logits = data.subarray((count - 1) * decoder.about.vocabulary);
     const next = sample(logits);
-    const now = performance.now();
-    times.push(Math.round((now - before) * 1e6));
-    before = now;
+    times.push(Math.round((performance.now() - before) * 1e6));
     if (sampling.stop_ids.includes(next)) return { tokens, times };
     tokens.push(next);
     await tell(next);
+    before = performance.now(); // telling goes over HTTP, which is none of the model's time
     if (tokens.length === sampling.count || decoder.full) return { tokens, times };
     given = [next];
   }

@@ -385,4 +385,4 @@ def test_a_language_model_goes_on_as_in_python(app, chromium, codelm):
         screenshot.wait(page, "!document.getElementById('problem').hidden")
         assert "nothing to go on from" in page.evaluate("document.getElementById('problem').textContent")
     assert found["verdict"] == "pass" and found["rows"] == 2
-    assert "cosine at least 0.99" in found["said"]
+    assert "cosine at least 1.0000" in found["said"]

@@ -62,18 +62,20 @@ def test_the_self_test(bundle, generate, tmp_path):
     assert "0 of 128 likeliest tokens unlike float32, perplexity over float32's 1.0000" in done.stdout
 
 
-def test_the_self_test_fails_where_outputs_are_others(bundle, generate, tmp_path):
+@pytest.mark.parametrize(("number", "change"), [(0, -0.2), (0, 0.2), (2, np.nan)])
+def test_the_self_test_fails_where_outputs_are_others(bundle, generate, tmp_path, number, change):
     import json
 
     from edgeexport.artifact import MANIFEST, file_digest
 
     copy = tmp_path / "bundle"
     shutil.copytree(bundle.path, copy)
-    path = copy / "golden" / "outputs" / "0.bin"
+    path = copy / "golden" / "outputs" / f"{number}.bin"
     values = np.fromfile(path, np.float32)
-    (values - 0.2).astype(np.float32).tofile(path)
+    values[-1:] += np.float32(change if number else 0)  # of the last text's logits
+    (values + np.float32(0 if number else change)).tofile(path)
     manifest = json.loads((copy / MANIFEST).read_text())
-    manifest["files"]["golden/outputs/0.bin"] = file_digest(path)
+    manifest["files"][f"golden/outputs/{number}.bin"] = file_digest(path)
     (copy / MANIFEST).write_text(json.dumps(manifest))
     done = generate(copy, "--self-test")
     assert (done.returncode, done.stdout[:5]) == (1, "FAIL:"), done.stdout + done.stderr

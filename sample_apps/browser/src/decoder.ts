@@ -37,6 +37,7 @@ export class Decoder {
     readonly about: About,
     private readonly run: Run,
   ) {
+    if (about.cache !== "slots") throw new Error(`This app has no cache of the kind ${about.cache}.`);
     const layers = [...Array(about.layers).keys()];
     this.names = layers.flatMap((layer) => [`key_${layer}`, `value_${layer}`]);
     this.reset();
@@ -53,7 +54,11 @@ export class Decoder {
 
   /** Append token ids; give the logits of some of them at a time. */
   async *passes(ids: readonly number[]): AsyncGenerator<Passed> {
-    const { context, slides } = this.about;
+    const { context, slides, vocabulary } = this.about;
+    const strange = ids.find((id) => id < 0 || id >= vocabulary);
+    if (strange !== undefined) {
+      throw new Error(`The text has token ${strange}, and the model knows ${vocabulary}: the tokenizer is another model's.`);
+    }
     if (!slides && this.length + ids.length > context) {
       throw new Error(`The text has ${this.length + ids.length} tokens, and the model looks back on ${context}.`);
     }

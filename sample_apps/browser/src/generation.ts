@@ -29,7 +29,8 @@ export async function offerGeneration(
     delete document.body.dataset.continued;
     try {
       const text = prompt.value;
-      const { inputs } = encoder.encode(text);
+      const { inputs, cut } = encoder.encode(text);
+      if (cut) throw new Error(`The text has more tokens than the ${preprocess.max_length} that the model takes.`);
       const ids = Array.from((inputs.input_ids as { data: BigInt64Array }).data, Number);
       const tokens: number[] = [];
       showProblem(null);
