@@ -27,11 +27,15 @@ class TensorBytes:
         component: the kind of operator that uses it, such as ``embedding`` or ``convolution``.
         dtype: as stored.
         bytes: as stored.
+        path: the module of the source that it belongs to; empty where that is not known.
+        what: see :class:`edgeexport.analysis.ModuleBytes`.
     """
 
     component: str
     dtype: str
     bytes: int
+    path: str = ""
+    what: str = "weight"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgeexport.analysis import Divergence, LintFinding, ModuleBytes, Search
 from edgeexport.disk import write_whole
 from edgeexport.errors import BundleError
 from edgeexport.estimate import Estimate
@@ -172,12 +173,17 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes of the artifact, and where they sit; the components add up to ``artifact_bytes``."""
+    """Bytes of the artifact, and where they sit; the components add up to ``artifact_bytes``, and so do the modules.
+
+    Attributes:
+        modules: the same bytes by module of the source; empty in reports of earlier versions.
+    """
 
     artifact_bytes: int
     source_float32_bytes: int
     ratio: float
     components: tuple[Component, ...]
+    modules: tuple[ModuleBytes, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +192,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         verdict: ``fail`` if a check failed, else ``incomplete`` if one with a limit was not run, else ``pass``.
         evaluation: SHA-256 of the evaluation set, or None.
+        lint: what is odd about the calibration set.
+        divergences: where the outputs of runs that failed parity part from float32's.
+        search: how the settings were found, where a budget was given.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -198,6 +207,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     evaluation: str | None = None
     notes: tuple[str, ...] = ()
+    lint: tuple[LintFinding, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
+    search: Search | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
