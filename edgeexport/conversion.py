@@ -39,6 +39,27 @@ class TensorBytes:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A part of a float32 artifact that settings bring to integers.
+
+    Attributes:
+        name: as overrides match it.
+        path: the module of the source that it belongs to, or the same name.
+        operator: the format's own name.
+        weights: how many it has; 0 of an operator between activations.
+        macs: multiplications by them, with one for every dynamic dimension.
+        alternatives: precisions that an override may give it instead, the cheapest first.
+    """
+
+    name: str
+    path: str
+    operator: str
+    weights: int
+    macs: int
+    alternatives: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Gap:
     """An operator of an artifact that a runtime lacks, or would execute wrong.
 
@@ -96,6 +117,9 @@ class Format(Protocol):
         Raises:
             ModelError: the file is not of this format.
         """
+
+    def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
+        """What ``settings`` would bring to integers of a float32 artifact, in the order of execution."""
 
     def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
         """What that version of a runtime cannot execute right of the artifact, found without running it."""

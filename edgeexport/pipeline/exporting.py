@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from edgeexport.artifact import (
     write_manifest,
 )
 from edgeexport.cache import Cache, tool_versions
-from edgeexport.conversion import Feeds
+from edgeexport.calibration import RememberedFeeds
 from edgeexport.decoder import prefill_feeds, text_signature
 from edgeexport.disk import readable_disk_errors
 from edgeexport.interface import fitted, for_source, quantize
@@ -118,7 +118,7 @@ class Export:
         default = Path(f"{self.source.name}-{self.target.name}-{precision}")
         self.output = request.output or default
         check_place(self.output)
-        self._calibrated = False
+        self._found: dict[Hashable, dict[str, Any]] = {}
         self._stages: list[Record] = []
 
     def pack(self) -> Bundle:
@@ -218,7 +218,7 @@ class Export:
             precision = self.recipe.settings.precision
             with self.progress.stage(f"quantizing to {precision}" if precision != "fp32" else "copying"):
                 artifact = self.format.convert(baseline, self.recipe.settings, feeds, path)
-            if feeds is not None and not self._calibrated:
+            if feeds is not None and not feeds.used:
                 note = f"the calibration set was not used: precision {precision} takes nothing from one here"
                 artifact = replace(artifact, notes=(*artifact.notes, note))
             write_meta(folder, artifact, self.float32_bytes)
@@ -291,7 +291,7 @@ class Export:
     def _for_source(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return for_source(arrays, self.source.signature, self.source.preprocess, self._interface)
 
-    def _calibration_feeds(self, baseline: Artifact) -> Feeds | None:
+    def _calibration_feeds(self, baseline: Artifact) -> RememberedFeeds | None:
         """The calibration set as a function that starts a checked pass over it, or None."""
         if self.calibration is None:
             return None
@@ -305,7 +305,6 @@ class Export:
         )
 
         def start(title: str) -> Iterator[Mapping[str, np.ndarray]]:
-            self._calibrated = True
             with self.progress.stage(f"calibrating: {title}", len(samples)) as stage:
                 for arrays in stage.follow(checked):
                     if baseline.decoder is None:
@@ -315,7 +314,7 @@ class Export:
                         yield from prefill_feeds(baseline.decoder, arrays["input_ids"], baseline.signature)
             checked.finish()
 
-        return start
+        return RememberedFeeds(start, self._found)
 
     def _golden_set(self) -> tuple[Samples | None, Any]:
         if self.evaluation is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.artifact import Artifact
-from edgeexport.conversion import Feeds, Gap, TensorBytes
+from edgeexport.conversion import Feeds, Gap, Layer, TensorBytes
 from edgeexport.errors import RecipeError
 from edgeexport.settings import STATIC, Interface, Settings
 from edgeexport.signature import Signature
@@ -63,6 +63,15 @@ class CoremlFormat:
 
         return read_signature(path), stored_tensors(path)
 
+    def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
+        """See :mod:`edgeexport.formats.coreml.layers`."""
+        from edgeexport.formats.coreml import layers, library
+
+        library.coremltools()
+        with library.quietly():
+            model = _half(baseline, settings)
+            return list(layers.find_layers(library.operations(library.program_of(model)), settings))
+
     def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
         """See :mod:`edgeexport.formats.coreml.inspect`."""
         from edgeexport.formats.coreml import inspect
@@ -77,11 +86,7 @@ def open_format() -> CoremlFormat:
 
 def _compress(artifact: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> list[str]:
     """Write the compressed package; gives notes for the report."""
-    from edgeexport.formats.coreml import activations, decoding, library, plan, weights
-
-    def stays(operation: Any) -> bool:
-        wide = artifact.decoder is not None and decoding.keeps_float32(operation)
-        return wide or plan.keeps_float32(operation, settings)
+    from edgeexport.formats.coreml import activations, library, plan, weights
 
     library.coremltools()
     baseline = artifact.path
@@ -89,7 +94,7 @@ def _compress(artifact: Artifact, settings: Settings, feeds: Feeds | None, path:
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half.mlpackage"
         with library.quietly():
-            model: Any = library.half(baseline, settings, stays)
+            model = _half(artifact, settings)
             library.save(model, half, baseline)
             operations = library.operations(library.program_of(model))
         plan.check_overrides(operations, settings)
@@ -111,6 +116,17 @@ def _compress(artifact: Artifact, settings: Settings, feeds: Feeds | None, path:
         with library.quietly():
             library.save(model, path, baseline)
     return notes
+
+
+def _half(artifact: Artifact, settings: Settings) -> Any:
+    """The program in float16, but for what overrides or a decoder keep in float32."""
+    from edgeexport.formats.coreml import decoding, library, plan
+
+    def stays(operation: Any) -> bool:
+        wide = artifact.decoder is not None and decoding.keeps_float32(operation)
+        return wide or plan.keeps_float32(operation, settings)
+
+    return library.half(artifact.path, settings, stays)
 
 
 def _check_rules(settings: Settings) -> None:

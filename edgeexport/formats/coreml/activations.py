@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeexport import tree
+from edgeexport.calibration import find_intervals, recalled
 from edgeexport.conversion import Feeds
 from edgeexport.formats.coreml.library import operations, program_of, quietly, transformed
 from edgeexport.formats.coreml.observe import Observer
@@ -43,8 +47,10 @@ def quantize(
     known = [op for op in every if op.op_type in {*LAYERS, *CARRIERS}]
     able = [op for op in known if is_real(op)]
     static = _static(able, carry(every, assigned, settings))
-    observer = Observer(path, {value.name for op in static for value in live(op)})
-    ranges = observer.ranges(feeds("activation ranges"))
+    observed = {value.name for op in static for value in live(op)}
+    observer = functools.cache(lambda: Observer(path, observed))
+    key = _content_key(path)
+    ranges = recalled(feeds, ("ranges", key), sorted(observed), lambda _: observer().ranges(feeds("activation ranges")))
     coarse = _coarse(static, ranges, settings.quantization.minimum_snr)
     unseen = [op.name for op in static if any(value.name not in ranges for value in live(op))]
     left = {**dict.fromkeys(coarse, "w8"), **dict.fromkeys(unseen, "w8")}
@@ -52,13 +58,26 @@ def quantize(
     kept = [op for op in _static(able, precisions) if all(value.name in ranges for value in live(op))]
     needed = {value.name for op in kept for value in live(op)}
     seen = {name: ranges[name] for name in sorted(needed)}
-    intervals = observer.intervals(seen, settings.calibration, feeds)
+    bins = settings.calibration.bins
+    intervals = find_intervals(
+        seen,
+        settings.calibration,
+        feeds,
+        key,
+        lambda wanted: observer().histograms(wanted, bins, feeds("activation histograms")),
+    )
     with quietly():
         quantized = transformed(model, _passes(kept, intervals, settings), settings)
     notes = _notes(able, kept, coarse, settings)
     notes += _left_out([op.name for op in known if not is_real(op)], "compute with integers as they are")
     notes += _left_out(unseen, "have float16 activations, for no calibration sample reaches them")
     return quantized, precisions, notes
+
+
+def _content_key(path: Path) -> bytes:
+    """What a package's values are remembered by: program and weights, but no identifiers, which each saving draws."""
+    entries = [entry for entry in tree.entries(path) if entry.name != "Manifest.json"]
+    return hashlib.sha256(b"".join(hashlib.sha256(entry.read_bytes()).digest() for entry in entries)).digest()
 
 
 def parameters(interval: Interval, dtype: str) -> tuple[np.float16, Any]:

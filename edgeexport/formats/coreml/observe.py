@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeexport import mil
-from edgeexport.conversion import Feeds
 from edgeexport.errors import ConversionError
-from edgeexport.ranges import Histogram, Interval, Range, least_error_range, percentile_range
-from edgeexport.settings import Calibration
+from edgeexport.ranges import Histogram, Range
 
 if TYPE_CHECKING:
     import torch
@@ -50,26 +48,16 @@ class Observer:
                 )
         return found
 
-    def intervals(self, ranges: Mapping[str, Range], calibration: Calibration, feeds: Feeds) -> dict[str, Interval]:
-        """The interval that the integers of each value span, by the calibration's method.
-
-        ``minmax`` is the ranges themselves, true extremes over all samples; ``percentile`` and ``mse`` take one more
-        pass.
-        """
-        if calibration.method == "minmax":
-            return {name: (seen.low, seen.high) for name, seen in ranges.items()}
-        counts = {
-            name: Histogram(seen.low, seen.high, np.zeros(calibration.bins, np.int64)) for name, seen in ranges.items()
-        }
+    def histograms(self, ranges: Mapping[str, Range], bins: int, feeds: Iterable[Feed]) -> dict[str, Histogram]:
+        """Counts of each value in equal bins over its range."""
+        counts = {name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()}
 
         def count(name: str, values: np.ndarray) -> None:
             if name in counts:
                 counts[name].add(values)
 
-        self._visit(feeds("activation histograms"), count)
-        if calibration.method == "percentile":
-            return {name: percentile_range(item, calibration.percentile) for name, item in counts.items()}
-        return {name: least_error_range(item) for name, item in counts.items()}
+        self._visit(feeds, count)
+        return counts
 
     def _visit(self, feeds: Iterable[Feed], visit: Callable[[str, np.ndarray], None]) -> None:
         def watch(name: str, tensor: torch.Tensor) -> None:

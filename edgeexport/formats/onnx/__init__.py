@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.artifact import Artifact
-from edgeexport.conversion import Feeds, Gap, TensorBytes
+from edgeexport.conversion import Feeds, Gap, Layer, TensorBytes
 from edgeexport.errors import ConversionError, EdgeExportError, RecipeError
 from edgeexport.settings import Interface, Settings
 from edgeexport.signature import Signature, TensorSpec
@@ -72,6 +72,15 @@ class OnnxFormat:
 
         model = load_onnx(path)
         return read_signature(model), stored_tensors(model)
+
+    def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
+        """See :mod:`edgeexport.formats.onnx.layers`."""
+        import onnx
+
+        from edgeexport.formats.onnx.layers import find_layers
+        from edgeexport.formats.onnx.prepare import at_least_opset
+
+        return find_layers(at_least_opset(onnx.load(str(baseline.path)), _LEAST_OPSET), settings)
 
     def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
         """None: ONNX Runtime refuses to load what it lacks."""
@@ -182,7 +191,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     left = left_float(graph, settings)
     precisions = settle(graph, asked)
     if rules.smoothing and feeds is not None:
-        smoothed = smooth(graph, rules.smoothing, rules.smoothing_ratio, lambda: feeds("channel ranges"))
+        smoothed = smooth(graph, rules.smoothing, rules.smoothing_ratio, feeds)
         notes.append(f"{len(smoothed)} activations with outlier channels smoothed (α {rules.smoothing:g})")
     elif rules.smoothing:
         notes.append("no calibration set was given, so activations with outlier channels were not smoothed")
@@ -195,7 +204,7 @@ def _integer(model: Any, settings: Settings, feeds: Feeds | None) -> tuple[Any, 
     static = [name for name, precision in precisions.items() if precision == "w8a8"]
     dynamic = [name for name, precision in precisions.items() if precision == "w8a8-dynamic"]
     if static and feeds is not None:
-        model = quantize_static(graph, static, settings, lambda: feeds("activation ranges"))
+        model = quantize_static(graph, static, settings, feeds)
     if dynamic:
         model = quantize_dynamic(graph.model if not static else model, dynamic, settings)
     notes.append(f"{len(static)} nodes with static int8 activations, {len(dynamic)} with dynamic ones")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeexport.conversion import Feeds
 from edgeexport.errors import RecipeError
 from edgeexport.formats.onnx.bias import BiasCorrection
 from edgeexport.formats.onnx.graph import FLOAT, LAYER_INPUTS, Graph, attribute, copy_model
@@ -21,7 +22,6 @@ from edgeexport.settings import Override, Quantization, Settings
 if TYPE_CHECKING:
     from onnxruntime.quantization import QuantType
 
-Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 _LOOKUPS = ("Gather", "Cast")
 """Operators whose real-valued outputs come from tables and integers: their readers quantize them."""
 
@@ -91,7 +91,7 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
     op_types = sorted({node.op_type for node in graph.nodes if node.name in set(names)})
     wanted = _chosen_activations(graph, set(names))
     ranges = find_ranges(graph.model, wanted, settings.calibration, feeds)
-    correction = BiasCorrection(graph, set(names), feeds()) if rules.bias_correction else None
+    correction = BiasCorrection(graph, set(names), feeds("means of channels")) if rules.bias_correction else None
     data = {}
     for name, interval in ranges.items():
         low, high = spanning_zero(interval)

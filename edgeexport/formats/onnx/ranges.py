@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from typing import Any
 
-import numpy as np
-
+from edgeexport.calibration import find_intervals, recalled
+from edgeexport.conversion import Feeds
 from edgeexport.formats.onnx.observe import observe_histograms, observe_ranges
-from edgeexport.ranges import Interval, least_error_range, percentile_range
+from edgeexport.ranges import Interval
 from edgeexport.settings import Calibration
-
-Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 def find_ranges(model: Any, names: Sequence[str], calibration: Calibration, feeds: Feeds) -> dict[str, Interval]:
@@ -20,10 +19,19 @@ def find_ranges(model: Any, names: Sequence[str], calibration: Calibration, feed
     ``minmax`` takes one pass over the samples, ``percentile`` and ``mse`` two: the second fills histograms between
     the extremes that the first found.
     """
-    seen = observe_ranges(model, names, feeds())
-    if calibration.method == "minmax":
-        return {name: (range_.low, range_.high) for name, range_ in seen.items()}
-    histograms = observe_histograms(model, seen, calibration.bins, feeds())
-    if calibration.method == "percentile":
-        return {name: percentile_range(item, calibration.percentile) for name, item in histograms.items()}
-    return {name: least_error_range(item) for name, item in histograms.items()}
+    key = content_key(model)
+    seen = recalled(
+        feeds, ("ranges", key), names, lambda missing: observe_ranges(model, missing, feeds("activation ranges"))
+    )
+    return find_intervals(
+        seen,
+        calibration,
+        feeds,
+        key,
+        lambda ranges: observe_histograms(model, ranges, calibration.bins, feeds("activation histograms")),
+    )
+
+
+def content_key(model: Any) -> Hashable:
+    """What a model's tensors are remembered by: all its bytes, as a rewrite or another weight changes them."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).digest()

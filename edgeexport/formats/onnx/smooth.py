@@ -7,21 +7,22 @@ path of a post-norm transformer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
+from edgeexport.calibration import recalled
+from edgeexport.conversion import Feeds
 from edgeexport.formats.onnx.graph import Graph
 from edgeexport.formats.onnx.observe import observe_channels
+from edgeexport.formats.onnx.ranges import content_key
 
 _LEAST = 1e-5
 
 
-def smooth(
-    graph: Graph, strength: float, ratio: float, feeds: Callable[[], Iterable[Mapping[str, np.ndarray]]]
-) -> list[str]:
+def smooth(graph: Graph, strength: float, ratio: float, feeds: Feeds) -> list[str]:
     """Smooth the inputs of constant-weight MatMuls whose largest channel exceeds ``ratio`` times the median one.
 
     Args:
@@ -42,7 +43,12 @@ def smooth(
             readers.setdefault(node.input[0], []).append(position)
     if not readers:
         return []
-    channels = observe_channels(graph.model, list(readers), feeds())
+    channels = recalled(
+        feeds,
+        ("channels", content_key(graph.model)),
+        readers,
+        lambda names: observe_channels(graph.model, names, feeds("channel ranges")),
+    )
     chosen = [
         name
         for name, positions in readers.items()

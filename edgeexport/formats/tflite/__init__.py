@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.artifact import Artifact
-from edgeexport.conversion import Feeds, Gap, TensorBytes
+from edgeexport.calibration import find_intervals, recalled
+from edgeexport.conversion import Feeds, Gap, Layer, TensorBytes
 from edgeexport.errors import ConversionError, RecipeError
 from edgeexport.ranges import Interval
 from edgeexport.settings import STATIC, Interface, Settings
@@ -87,6 +90,13 @@ class TfliteFormat:
         model = read_model(path)
         return read_signature(model, str(path)), stored_tensors(model)
 
+    def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
+        """See :mod:`edgeexport.formats.tflite.layers`."""
+        from edgeexport.formats.tflite.flatbuffer import read_model
+        from edgeexport.formats.tflite.layers import find_layers
+
+        return find_layers(read_model(baseline.path), settings)
+
     def gaps(self, path: Path, runtime: str, version: str) -> Iterable[Gap]:
         """See :mod:`edgeexport.formats.tflite.runtime_ops`."""
         from edgeexport.formats.tflite.flatbuffer import read_model
@@ -104,7 +114,7 @@ def _decide(
     model: Any, content: bytes, settings: Settings, feeds: Feeds | None
 ) -> tuple[dict[str, str], dict[str, Interval], list[str]]:
     """The precision of each operator, the interval of each activation that needs one, and notes for the report."""
-    from edgeexport.formats.tflite.observe import Observer, common_name, find_intervals
+    from edgeexport.formats.tflite.observe import Observer, common_name
     from edgeexport.formats.tflite.plan import Graph, assign, carry, fall_back
 
     graph = Graph(model)
@@ -122,11 +132,24 @@ def _decide(
         tensors = [name for node in graph.nodes if node.name in static for name in graph.activations(node)]
         if settings.quantization.io_type != "float32":
             tensors += graph.ends()
-        observer = Observer(model, content, tensors)
-        ranges = observer.ranges(feeds("activation ranges"))
+        observer = functools.cache(lambda: Observer(model, content, tensors))
+        key = hashlib.sha256(content).digest()
+        ranges = recalled(
+            feeds,
+            ("ranges", key),
+            map(common_name, tensors),
+            lambda _: observer().ranges(feeds("activation ranges")),
+        )
         coarse = fall_back(graph, precisions, ranges, settings)
         precisions = carry(graph, {**assigned, **dict.fromkeys(coarse, settings.quantization.fallback)}, settings)
-        found = find_intervals(observer, ranges, settings.calibration, feeds)
+        bins = settings.calibration.bins
+        found = find_intervals(
+            ranges,
+            settings.calibration,
+            feeds,
+            key,
+            lambda wanted: observer().histograms(wanted, bins, feeds("activation histograms")),
+        )
         intervals = {name: found[common_name(name)] for name in dict.fromkeys(tensors) if common_name(name) in found}
         if coarse:
             layers = sorted({common_name(name) for name in coarse})

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport.conversion import Feeds
 from edgeexport.errors import ConversionError
 from edgeexport.formats.tflite.flatbuffer import Entry, signatures, tensor_name
 from edgeexport.quiet import native_output
-from edgeexport.ranges import Histogram, Interval, Range, least_error_range, percentile_range
-from edgeexport.settings import Calibration
+from edgeexport.ranges import Histogram, Range
 
 Feed = Mapping[str, np.ndarray]
 Visit = Callable[[str, np.ndarray], None]
@@ -63,7 +61,12 @@ class Observer:
     def histograms(self, ranges: Mapping[str, Range], bins: int, feeds: Iterable[Feed]) -> dict[str, Histogram]:
         """Counts of each tensor's values in equal bins over its range."""
         found = {name: Histogram(seen.low, seen.high, np.zeros(bins, np.int64)) for name, seen in ranges.items()}
-        for _ in self._visit(feeds, lambda name, values: found[name].add(values)):
+
+        def count(name: str, values: np.ndarray) -> None:
+            if name in found:
+                found[name].add(values)
+
+        for _ in self._visit(feeds, count):
             pass
         return found
 
@@ -87,21 +90,6 @@ class Observer:
                 runner(**feed)
             self._runners[key] = (entry, runner)
         return entry, runner
-
-
-def find_intervals(
-    observer: Observer, ranges: Mapping[str, Range], calibration: Calibration, feeds: Feeds
-) -> dict[str, Interval]:
-    """The interval that each tensor's integers span, by the calibration's method.
-
-    ``minmax`` is the ranges themselves, true extremes over all samples; ``percentile`` and ``mse`` take one more pass.
-    """
-    if calibration.method == "minmax":
-        return {name: (seen.low, seen.high) for name, seen in ranges.items()}
-    histograms = observer.histograms(ranges, calibration.bins, feeds("activation histograms"))
-    if calibration.method == "percentile":
-        return {name: percentile_range(item, calibration.percentile) for name, item in histograms.items()}
-    return {name: least_error_range(item) for name, item in histograms.items()}
 
 
 def common_name(name: str) -> str:

@@ -36,7 +36,7 @@ def test_the_mean_of_every_channel_comes_nearer(build, normal, run, settings):
         rules = settings("w8a8", method="mse", bias_correction=corrected, reduce_range=True)
         graph = Graph(copy_model(model))
         names = list(assign(graph, rules, "w8a8"))
-        quantized = quantize_static(graph, names, rules, lambda: iter(feeds))
+        quantized = quantize_static(graph, names, rules, lambda _title: iter(feeds))
         differences = [run(quantized, feed)[0] - run(model, feed)[0] for feed in feeds]
         errors[corrected] = np.abs(np.mean(differences, axis=(0, 1, 3, 4)))
     assert errors[True].max() < 0.4 * errors[False].max()

@@ -18,7 +18,7 @@ def heavy(normal):
 
 def found(model, samples, method, **options):
     calibration = Calibration(method=method, minimum_samples=1, **options)
-    return find_ranges(model, ["x"], calibration, lambda: iter(samples))["x"]
+    return find_ranges(model, ["x"], calibration, lambda _title: iter(samples))["x"]
 
 
 def values_of(samples):
@@ -81,7 +81,7 @@ def test_mse_beats_minmax_on_a_long_tail(chain):
 def test_passes_over_the_samples(chain, chain_samples, method, passes):
     started = []
 
-    def feeds():
+    def feeds(_title):
         started.append(1)
         return iter(chain_samples)
 

@@ -24,7 +24,7 @@ def stored(model):
 def test_outputs_stay(chain, run, outliers, strength, opset):
     model = chain(opset)
     before = np.stack([run(model, sample)[0] for sample in outliers])
-    assert smooth(Graph(model), strength, 20.0, lambda: iter(outliers)) == ["x"]
+    assert smooth(Graph(model), strength, 20.0, lambda _title: iter(outliers)) == ["x"]
     after = np.stack([run(model, sample)[0] for sample in outliers])
     assert np.allclose(after, before, rtol=0, atol=1e-6 * np.abs(before).max())
 
@@ -32,7 +32,7 @@ def test_outputs_stay(chain, run, outliers, strength, opset):
 def test_factors_follow_the_paper(chain, run, outliers):
     model = chain()
     weight = stored(model)["w1"]
-    smooth(Graph(model), 0.85, 3.0, lambda: iter(outliers))
+    smooth(Graph(model), 0.85, 3.0, lambda _title: iter(outliers))
     channels = np.abs(np.concatenate([sample["x"].reshape(-1, 16) for sample in outliers])).max(axis=0)
     scale = channels**0.85 / np.abs(weight).max(axis=1) ** 0.15
     scale = scale / np.median(scale)
@@ -45,7 +45,7 @@ def test_factors_follow_the_paper(chain, run, outliers):
 
 def test_the_activation_gets_flatter(chain, outliers):
     model = chain()
-    smooth(Graph(model), 0.85, 3.0, lambda: iter(outliers))
+    smooth(Graph(model), 0.85, 3.0, lambda _title: iter(outliers))
     channels = np.abs(np.concatenate([sample["x"].reshape(-1, 16) for sample in outliers])).max(axis=0)
     after = channels * stored(model)["smooth_0_factor"]
     assert channels.max() / np.median(channels) > 30
@@ -55,7 +55,7 @@ def test_the_activation_gets_flatter(chain, outliers):
 def test_only_ratios_above_the_threshold_are_smoothed(chain, outliers, chain_samples):
     model = chain()
     before = model.SerializeToString()
-    assert smooth(Graph(model), 0.85, 1e4, lambda: iter(outliers)) == []
+    assert smooth(Graph(model), 0.85, 1e4, lambda _title: iter(outliers)) == []
     assert model.SerializeToString() == before
 
 
@@ -77,7 +77,7 @@ def test_shared_activations_and_shared_weights(build, normal, run, outliers, sam
     """A weight that another activation also meets cannot follow one of them: ALBERT's layers are like that."""
     model = two_readers(build, normal, same_input)
     before = np.stack([run(model, sample)[0] for sample in outliers])
-    assert smooth(Graph(model), 0.5, 20.0, lambda: iter(outliers)) == smoothed
+    assert smooth(Graph(model), 0.5, 20.0, lambda _title: iter(outliers)) == smoothed
     after = np.stack([run(model, sample)[0] for sample in outliers])
     assert np.allclose(after, before, rtol=0, atol=1e-6 * np.abs(before).max())
     assert sum(node.op_type == "Mul" for node in model.graph.node) == len(smoothed)
@@ -85,7 +85,7 @@ def test_shared_activations_and_shared_weights(build, normal, run, outliers, sam
 
 def test_a_model_without_matmuls_is_left(convs, conv_samples):
     before = convs.SerializeToString()
-    assert smooth(Graph(convs), 0.5, 3.0, lambda: iter(conv_samples)) == []
+    assert smooth(Graph(convs), 0.5, 3.0, lambda _title: iter(conv_samples)) == []
     assert convs.SerializeToString() == before
 
 
@@ -94,6 +94,6 @@ def test_a_dead_channel_does_not_divide_by_zero(chain, run, outliers):
         sample["x"][..., 5] = 0
     model = chain()
     before = run(model, outliers[0])[0]
-    smooth(Graph(model), 1.0, 3.0, lambda: iter(outliers))
+    smooth(Graph(model), 1.0, 3.0, lambda _title: iter(outliers))
     assert np.isfinite(stored(model)["smooth_0_factor"]).all()
     assert np.allclose(run(model, outliers[0])[0], before, rtol=0, atol=1e-6 * np.abs(before).max())

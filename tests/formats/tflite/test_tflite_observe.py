@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tflite_models import Builder, make_settings, normal, save, two_layers, values, weight
+from tflite_models import Builder, normal, save, two_layers, values, weight
 
 from edgeexport.errors import ConversionError
-from edgeexport.formats.tflite.observe import Observer, common_name, find_intervals
-from edgeexport.ranges import Histogram, least_error_range, percentile_range
+from edgeexport.formats.tflite.observe import Observer, common_name
+from edgeexport.ranges import Histogram
 
 NAMES = ["input.0", "first", "output.0"]
 
@@ -112,34 +112,6 @@ def test_histograms_equal_numpys(observe, samples):
         counts, _ = np.histogram(everything, 256, (ranges[name].low, ranges[name].high))
         assert histogram.counts.sum() == everything.size
         assert np.abs(np.cumsum(histogram.counts) - np.cumsum(counts)).max() <= 3  # values beside an edge
-
-
-@pytest.mark.parametrize(("method", "passes"), [("minmax", 0), ("percentile", 1), ("mse", 1)])
-def test_intervals_are_those_of_the_method(observe, method, passes):
-    generator = np.random.default_rng(0)
-    samples = [{"x": generator.laplace(size=(256, 16)).astype(np.float32)} for _ in range(12)]
-    observer = observe(two_layers((256,)))
-    ranges = observer.ranges(samples)
-    titles = []
-
-    def feeds(title):
-        titles.append(title)
-        return iter(samples)
-
-    calibration = make_settings(method=method, percentile=99.0, bins=2048).calibration
-    found = find_intervals(observer, ranges, calibration, feeds)
-    assert len(titles) == passes
-    histograms = observer.histograms(ranges, 2048, samples)
-    for name, interval in found.items():
-        expected = {
-            "minmax": (ranges[name].low, ranges[name].high),
-            "percentile": percentile_range(histograms[name], 99.0),
-            "mse": least_error_range(histograms[name]),
-        }[method]
-        assert interval == expected
-    if method != "minmax":
-        low, high = found["input.0"]
-        assert high - low < 0.95 * (ranges["input.0"].high - ranges["input.0"].low)
 
 
 def test_two_passes_count_the_same(observe, samples):
