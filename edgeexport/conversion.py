@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeexport.artifact import Artifact
 from edgeexport.settings import Interface, Settings
@@ -79,9 +79,11 @@ class Format(Protocol):
 
     Attributes:
         file_name: the artifact's name in a bundle.
+        knobs: other values that a search within a budget tries, by dotted setting.
     """
 
     file_name: str
+    knobs: Mapping[str, tuple[Any, ...]]
 
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Convert ``source`` without compression to ``path``: float32, the form others are timed against.

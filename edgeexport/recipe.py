@@ -39,7 +39,7 @@ class Recipe:
 
     Attributes:
         settings: validated values.
-        origins: dotted key → ``default``, ``target NAME``, ``recipe FILE`` or ``command line``.
+        origins: dotted key → ``default``, ``target NAME``, ``recipe FILE``, ``command line`` or ``search``.
     """
 
     settings: Settings
@@ -106,14 +106,16 @@ def resolve(
     recipe: Mapping[str, Any] | None = None,
     recipe_name: str = "",
     flags: Mapping[str, Any] | None = None,
+    found: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Merge target, recipe and command line into complete settings.
+    """Merge target, recipe, command line and what a search found into complete settings.
 
     Args:
         target: its ``settings`` table is the base.
         recipe: a table as :func:`read_recipe` gives it.
         recipe_name: the recipe's file, for origins and messages.
         flags: a table as :func:`parse_assignments` gives it, the command line's ``precision`` included.
+        found: settings that a search within a budget chose; it leaves those that somebody chose alone.
 
     Raises:
         RecipeError: an unknown key, a bad value, or a precision that the target cannot execute.
@@ -122,6 +124,7 @@ def resolve(
         (f"target {target.name}", target.settings),
         (f"recipe {recipe_name}".strip(), recipe or {}),
         ("command line", flags or {}),
+        ("search", found or {}),
     ]
     precision = _choose_precision(target, layers)
     merged: dict[str, Any] = {}

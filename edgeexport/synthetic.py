@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from edgeexport.preprocess import ImagePreprocess, TokenizerPreprocess
 from edgeexport.signature import Signature, TensorSpec
+from edgeexport.source import Source
+from edgeexport.text_features import TOKENIZER_FILE
 
 _SEED = 0
 _LENGTH = 16
@@ -57,3 +60,15 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Gener
     if spec.name == "position_ids":
         return np.broadcast_to(np.arange(shape[-1]), shape).astype(spec.dtype)
     return generator.integers(0, ids, shape).astype(spec.dtype)
+
+
+def token_count(source: Source) -> int:
+    """How many token ids the model's tokenizer gives, or the model has; any number where neither is known."""
+    if source.decoder is not None:
+        return source.decoder.vocabulary
+    path = None if source.assets is None else source.assets / TOKENIZER_FILE
+    if path is None or not path.is_file():
+        return sys.maxsize
+    from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
+
+    return int(Tokenizer.from_file(str(path)).get_vocab_size())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from edgeexport.cli.guard import CHECK_FAILED
 from edgeexport.settings import PRECISIONS
 
 if TYPE_CHECKING:
+    from edgeexport.analysis import Budget
     from edgeexport.results import Report
 
 Model = Annotated[
@@ -92,6 +94,36 @@ def export(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder; default MODEL-TARGET-PRECISION."),
     ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            min=0.0,
+            help="Search for the smallest and fastest settings that lose at most so many points of the metric (0.5 is "
+            "half a point; of perplexity, percent).",
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With --max-drop: the model's bytes, at most, such as 25MB.")
+    ] = None,
+    max_latency_ratio: Annotated[
+        float | None,
+        typer.Option(metavar="RATIO", min=0.0, help="With --max-drop: latency over float32's, at most, such as 0.5."),
+    ] = None,
+    trials: Annotated[
+        int,
+        typer.Option(min=2, metavar="N", help="With --max-drop: models run on half of the evaluation set, at most."),
+    ] = 12,
+    time: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", min=0.0, help="With --max-drop: begin nothing new after so many minutes."),
+    ] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="With --max-drop: measure every layer's, even where all of them may be quantized."
+        ),
+    ] = False,
     on: On = None,
     limit: Limit = None,
     verify: Annotated[
@@ -111,8 +143,9 @@ def export(
     if precision is not None:
         flags["precision"] = precision
     _check_arguments(target, recipe, flags, output)
+    budget = _budget(max_drop, max_size, max_latency_ratio)
     from edgeexport.cli import show
-    from edgeexport.pipeline import Request, run_export
+    from edgeexport.pipeline import Request, SearchOptions, run_export
     from edgeexport.source import SourceOptions
 
     statuses, listed = [], []
@@ -131,7 +164,16 @@ def export(
             use_cache=cache,
         )
         devices = tuple(on or ("local",))
-        bundle, report = run_export(request, show.progress(), verify=verify, devices=devices, limit=limit)
+        options = SearchOptions(trials, None if time is None else 60 * time, sensitivity)
+        bundle, report = run_export(
+            request,
+            show.progress(),
+            verify=verify,
+            devices=devices,
+            limit=limit,
+            budget=budget,
+            options=options,
+        )
         if json and len(target) > 1:
             listed.append(as_plain(bundle.path, report))
             statuses.append(exit_code(report))
@@ -161,6 +203,37 @@ def _check_arguments(targets: list[str], recipe: Path | None, flags: Mapping[str
         if target.name in names:
             raise TargetError(f"the target '{target.name}' is given twice, and would overwrite its own bundle")
         names.add(target.name)
+
+
+def _budget(drop: float | None, size: str | None, latency_ratio: float | None) -> Budget | None:
+    """What may be lost, or None where nothing was said of it."""
+    from edgeexport.analysis import Budget
+    from edgeexport.errors import RecipeError
+
+    if drop is None:
+        if size is not None or latency_ratio is not None:
+            raise RecipeError(
+                "--max-size and --max-latency-ratio bound a search for settings, which --max-drop begins",
+                "Add --max-drop, in points of the metric.",
+            )
+        return None
+    count = None if size is None else parse_bytes(size)
+    return Budget(drop=drop / 100, bytes=count, latency_ratio=latency_ratio)
+
+
+def parse_bytes(text: str) -> int:
+    """``25MB``, ``300 kB`` or ``1.5 MiB`` as bytes.
+
+    Raises:
+        RecipeError: it is none of them.
+    """
+    from edgeexport.errors import RecipeError
+
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMG]?)(i?)B?\s*", text)
+    if found is None or (found[3] and not found[2]):
+        raise RecipeError(f"{text!r} is no size", "Write bytes, kB, MB or MiB: 25MB.")
+    power = " kMG".index(found[2].lower() if found[2] in "kK" else found[2] or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def print_result(path: Path, report: Report | None, as_json: bool) -> int:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from edgeexport.analysis import Budget, Search
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError, RecipeError
+from edgeexport.merge import merge
 from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, run_stage
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
+from edgeexport.pipeline.searching import SearchOptions, limits_of, search, with_search
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, rules
 from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import Samples
 
 __all__ = [
+    "Budget",
     "Request",
+    "SearchOptions",
     "StageRequest",
     "compress",
     "measure_size",
@@ -36,6 +42,8 @@ def run_export(
     verify: bool = True,
     devices: tuple[str, ...] = ("local",),
     limit: int | None = None,
+    budget: Budget | None = None,
+    options: SearchOptions | None = None,
 ) -> tuple[Bundle, Report | None]:
     """Export a model and verify the bundle.
 
@@ -45,6 +53,8 @@ def run_export(
         verify: False leaves the bundle without a report.
         devices: where to verify, as ``NAME`` or ``NAME:ARGUMENT``.
         limit: verify on the first so many samples of the evaluation set.
+        budget: what may be lost; settings are searched for that keep it, on the first of ``devices``.
+        options: what bounds that search.
 
     Returns:
         The bundle and its report.
@@ -59,6 +69,10 @@ def run_export(
         )
     verification = Verification(devices, progress) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
+        found: Search | None = None
+        if budget is not None:
+            bounds = replace(options or SearchOptions(), device=devices[0])
+            request, found = _within(request, budget, bounds, progress, cache)
         export = Export(request, progress, cache)
         check_packaging(export.target.packaging)
         if verification is not None:
@@ -69,7 +83,20 @@ def run_export(
         evaluation = None
         if export.evaluation is not None:
             evaluation = Evaluation(export.evaluation, export.references(export.evaluation, None), limit)
-        return bundle, verification.cached(bundle, evaluation, export.baseline.path, cache)
+        report = verification.cached(bundle, evaluation, export.baseline.path, cache)
+        return bundle, report if found is None else with_search(bundle, report, found)
+
+
+def _within(
+    request: Request, budget: Budget, options: SearchOptions, progress: Progress, cache: Cache
+) -> tuple[Request, Search]:
+    """The request with settings that keep the budget, or come closest."""
+    held = replace(request, flags=merge(limits_of(budget), request.flags))
+    export = Export(held, progress, cache)
+    check_packaging(export.target.packaging)
+    found, settings = search(export, budget, options, progress)
+    output = request.output or Path(f"{export.source.name}-{export.target.name}-within-budget")
+    return replace(held, found=settings, output=output), found
 
 
 def run_verify(

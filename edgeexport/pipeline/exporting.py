@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +32,7 @@ from edgeexport.pipeline.checking import check_labels, check_sets, check_tokens
 from edgeexport.pipeline.compressing import Compression, Record, Sets
 from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
-from edgeexport.pipeline.packaging import check_memory, pack_extras
+from edgeexport.pipeline.packaging import check_memory, keep_references, pack_extras
 from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
@@ -42,13 +42,11 @@ from edgeexport.settings import Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
 from edgeexport.target import Target, load_target
-from edgeexport.text_features import TOKENIZER_FILE, TokenizerPreprocess
+from edgeexport.text_features import TokenizerPreprocess
 from edgeexport.token_samples import as_texts, check_ids, longest_text
 
 if TYPE_CHECKING:
     import numpy as np
-
-_REFERENCE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Request:
         label_pattern: how file names of a folder hold labels.
         recipe: a recipe file.
         flags: settings of the command line, nested.
+        found: those that a search chose.
         output: the bundle's folder; default ``MODEL-TARGET-PRECISION`` here.
         options: about the source.
         use_cache: whether finished stages of earlier runs may be used, and kept for later ones.
@@ -76,6 +75,7 @@ class Request:
     label_pattern: str | None = None
     recipe: Path | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
     output: Path | None = None
     options: SourceOptions = field(default_factory=SourceOptions)
     use_cache: bool = True
@@ -104,8 +104,7 @@ class Export:
         self.target: Target = load_target(request.target)
         for need in self.target.runtimes:
             module_of(need.name)
-        recipe = read_recipe(request.recipe) if request.recipe else None
-        self.recipe: Recipe = resolve(self.target, recipe, str(request.recipe or ""), request.flags)
+        self.recipe: Recipe = self._resolved(request.found)
         self.format = open_format(self.target.format)
         self.source = open_source(request.model, request.options)
         add_facts(self.source, self.recipe.settings.model)
@@ -121,10 +120,25 @@ class Export:
         self._found: dict[Hashable, dict[str, Any]] = {}
         self._stages: list[Record] = []
 
+    def with_found(self, found: Mapping[str, Any]) -> Export:
+        """The same with settings that a search tries, its stages run; what does not depend on them is shared."""
+        other = copy.copy(self)
+        other.request = replace(self.request, found=found)
+        other.recipe = other._resolved(found)
+        other.__dict__.pop("artifact", None)
+        if other.recipe.settings.compress != self.recipe.settings.compress:
+            other = Export(other.request, self.progress, self.cache)
+            other.run_stages()
+        return other
+
+    def _resolved(self, found: Mapping[str, Any]) -> Recipe:
+        table = read_recipe(self.request.recipe) if self.request.recipe else None
+        return resolve(self.target, table, str(self.request.recipe or ""), self.request.flags, found)
+
     def pack(self) -> Bundle:
         """Run the recipe's stages, convert and write the bundle, without a report."""
         with readable_disk_errors(self.output):
-            self._compress()
+            self.run_stages()
             artifact = self.artifact
             check_labels(self.evaluation, self.source, artifact.signature.outputs[0].shape[-1])
             check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
@@ -135,16 +149,18 @@ class Export:
                     if self.source.assets is not None:
                         shutil.copyfile(self.source.assets / name, folder / name)
                 count = self._write_golden(folder / GOLDEN, samples)
-                reference = self._copy_reference(folder)
+                reference = None
+                if self.evaluation is not None:
+                    reference = keep_references(folder, self.references(self.evaluation, None), self.evaluation)
                 notes = pack_extras(self.target.packaging, folder, artifact, self.source.name, self.progress)
                 if artifact.decoder is not None and not artifact.decoder.stop_ids:
                     notes = (*notes, "the model names no token that ends a text: it goes on up to the count asked for")
                 golden = Golden(samples=count, origin=origin)
                 stages = (record.note for record in self._stages)
-                bundle = write_manifest(folder, self._manifest(golden, reference, (*stages, *artifact.notes, *notes)))
+                bundle = write_manifest(folder, self.manifest(golden, reference, (*stages, *artifact.notes, *notes)))
             return Bundle(self.output, bundle.manifest)
 
-    def _compress(self) -> None:
+    def run_stages(self) -> None:
         """Make the better source that the recipe asks for."""
         settings = self.recipe.settings
         stages = Compression(
@@ -238,7 +254,7 @@ class Export:
     def references(self, samples: Samples, count: int | None) -> Path:
         """A folder with the source's float32 outputs on the first ``count`` samples, or on all."""
         total = len(samples) if count is None else min(count, len(samples))
-        inputs = (arrays for _, arrays in self._feeds(samples, total))
+        inputs = (arrays for _, arrays in self.fed(samples, total))
         return self._outputs(inputs, total, samples.path.name, {"samples": samples.digest()})
 
     def _outputs(self, inputs: Iterable[dict[str, np.ndarray]], count: int, title: str, key: Mapping[str, Any]) -> Path:
@@ -262,7 +278,7 @@ class Export:
         }
         return self.cache.make("references", complete, fill)
 
-    def _feeds(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    def fed(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         """Samples as real numbers, as the artifact takes them but for integers that stand for such."""
         import itertools
 
@@ -328,16 +344,16 @@ class Export:
         import itertools
 
         from edgeexport.runtimes import tensors
-        from edgeexport.synthetic import synthetic_inputs
+        from edgeexport.synthetic import synthetic_inputs, token_count
 
         count = self.recipe.settings.golden_samples
         if samples is None:
             signature = self._sample_signature(self.artifact)
-            inputs = synthetic_inputs(signature, self.preprocess, count, self._vocabulary())
+            inputs = synthetic_inputs(signature, self.preprocess, count, token_count(self.source))
             key = {"samples": "synthetic", "signature": signature.to_dict()}
             references = self._outputs(inputs, count, "synthetic inputs", key)
         else:
-            inputs = [arrays for _, arrays in self._feeds(samples, count)]
+            inputs = [arrays for _, arrays in self.fed(samples, count)]
             references = self.references(samples, None if samples is self.evaluation else count)
         outputs = itertools.islice(tensors.Reader(str(references)), count)
         if self.artifact.decoder is None:
@@ -349,29 +365,8 @@ class Export:
             writer.close()
         return len(inputs)
 
-    def _vocabulary(self) -> int:
-        """How many token ids the model's tokenizer gives, or the model has; any number where neither is known."""
-        if self.source.decoder is not None:
-            return self.source.decoder.vocabulary
-        path = None if self.source.assets is None else self.source.assets / TOKENIZER_FILE
-        if path is None or not path.is_file():
-            return sys.maxsize
-        from tokenizers import Tokenizer  # type: ignore[import-untyped, unused-ignore]
-
-        return int(Tokenizer.from_file(str(path)).get_vocab_size())
-
-    def _copy_reference(self, folder: Path) -> Reference | None:
-        """Take the reference outputs of the evaluation set along where they are small."""
-        if self.evaluation is None:
-            return None
-        outputs = self.references(self.evaluation, None)
-        if sum(path.stat().st_size for path in outputs.iterdir()) > _REFERENCE_BYTES:
-            return None
-        place = f"{GOLDEN}/evaluation"
-        shutil.copytree(outputs, folder / place)
-        return Reference(digest=self.evaluation.digest(), samples=len(self.evaluation), folder=place)
-
-    def _manifest(self, golden: Golden, reference: Reference | None, notes: tuple[str, ...]) -> Manifest:
+    def manifest(self, golden: Golden, reference: Reference | None, notes: tuple[str, ...]) -> Manifest:
+        """What a bundle of the artifact says of itself."""
         return Manifest(
             artifact=self.format.file_name,
             format=self.target.format,

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from edgeexport import discover
-from edgeexport.artifact import GOLDEN, Artifact
+from edgeexport import discover, tree
+from edgeexport.artifact import GOLDEN, Artifact, Reference
 from edgeexport.errors import ModelError, RunFailed, TargetError
 from edgeexport.job import Job
 from edgeexport.pipeline.opening import open_device
 from edgeexport.progress import Progress
 from edgeexport.runtime_names import module_of
 from edgeexport.runtimes import tensors
+from edgeexport.samples import Samples
 from edgeexport.settings import Limits
 from edgeexport.signature import Signature, TensorSpec
+
+_REFERENCE_BYTES = 16 << 20
 
 
 def check_packaging(packaging: tuple[str, ...]) -> None:
@@ -108,3 +111,12 @@ def _answers(
             raise ModelError(f"{runtime} cannot run the model: {failure.what}{log}") from failure
         finally:
             device.close()
+
+
+def keep_references(folder: Path, outputs: Path, samples: Samples) -> Reference | None:
+    """Take the float32 source's outputs on the evaluation set along into a bundle, where they are small."""
+    if tree.size(outputs) > _REFERENCE_BYTES:
+        return None
+    place = f"{GOLDEN}/evaluation"
+    tree.copy(outputs, folder / place)
+    return Reference(digest=samples.digest(), samples=len(samples), folder=place)

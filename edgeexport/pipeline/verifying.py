@@ -23,7 +23,7 @@ from edgeexport.job import RUNTIMES_FOLDER, Device
 from edgeexport.pipeline import releases
 from edgeexport.pipeline.opening import open_device, open_estimator, open_format
 from edgeexport.pipeline.running import run_all
-from edgeexport.preprocess import TokenizerPreprocess, from_dict
+from edgeexport.preprocess import from_dict
 from edgeexport.progress import Progress
 from edgeexport.report import html
 from edgeexport.results import Check, Report, Run, Size, overall
@@ -34,7 +34,7 @@ from edgeexport.settings import Settings
 from edgeexport.target import Estimation, Target
 from edgeexport.token_samples import as_texts, check_ids, longest_text
 from edgeexport.verify import budget, regression, size
-from edgeexport.verify.harness import Case, Plan, agreement, example_of_length
+from edgeexport.verify.harness import Case, Plan, agreement, timing_example
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,6 @@ class Verification:
         return places
 
     def _plan(self, bundle: Bundle, evaluation: Evaluation | None, settings: Settings, float32: Path | None) -> Plan:
-        signature = bundle.signature
         golden = list(_golden_cases(bundle))
         cases: Iterator[Case] = iter(golden)
         count = len(golden)
@@ -188,16 +187,7 @@ class Verification:
             if references is None:
                 cases = itertools.chain(golden, cases)
                 count, over = count + len(golden), "golden"
-        example = golden[0].inputs
-        decoder = bundle.manifest.decoder
-        preprocess = from_dict(bundle.manifest.preprocess)
-        if decoder is not None:
-            length = min(settings.timing.length, decoder.context - 1)
-            example = {"input_ids": np.resize(example["input_ids"], (1, length))}
-        elif isinstance(preprocess, TokenizerPreprocess):
-            shapes = {spec.name: spec.shape for spec in signature.inputs}
-            length = min(settings.timing.length, preprocess.max_length)
-            example = example_of_length(example, shapes, length, signature.lengths)
+        example = timing_example(bundle, golden[0].inputs, settings.timing)
         return Plan(
             bundle=bundle,
             cases=cases,

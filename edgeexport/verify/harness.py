@@ -19,6 +19,7 @@ from edgeexport.disk import readable_disk_errors, temporary_folder
 from edgeexport.errors import RunFailed
 from edgeexport.interface import dequantize
 from edgeexport.job import Device, Job, JobResult
+from edgeexport.preprocess import TokenizerPreprocess, from_dict
 from edgeexport.progress import Progress, Stage
 from edgeexport.results import Accuracy, Finding, Latency, Parity, Run
 from edgeexport.runtime_names import module_of, needs_of
@@ -234,6 +235,17 @@ def _jobs(cases: Iterable[Case]) -> Iterator[list[Case]]:
             pending, size = [], 0
     if pending:
         yield pending
+
+
+def timing_example(bundle: Bundle, inputs: Arrays, timing: Timing) -> dict[str, np.ndarray]:
+    """One sample's inputs at the length that is timed, or the longest that the model takes."""
+    decoder, preprocess = bundle.manifest.decoder, from_dict(bundle.manifest.preprocess)
+    if decoder is not None:
+        return {"input_ids": np.resize(inputs["input_ids"], (1, min(timing.length, decoder.context - 1)))}
+    if not isinstance(preprocess, TokenizerPreprocess):
+        return dict(inputs)
+    shapes = {spec.name: spec.shape for spec in bundle.signature.inputs}
+    return example_of_length(inputs, shapes, min(timing.length, preprocess.max_length), bundle.signature.lengths)
 
 
 def example_of_length(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ class OnnxFormat:
     """See :class:`edgeexport.conversion.Format`."""
 
     file_name = "model.onnx"
+    knobs: Mapping[str, tuple[Any, ...]] = {
+        "calibration.method": ("mse", "minmax", "percentile"),
+        "quantization.smoothing": (0.0, 0.5, 0.85),
+    }
 
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class TfliteFormat:
     """See :class:`edgeexport.conversion.Format`."""
 
     file_name = "model.tflite"
+    knobs: Mapping[str, tuple[Any, ...]] = {
+        "calibration.method": ("mse", "minmax", "percentile"),
+        "quantization.minimum_snr": (22.0, 30.0),
+        "compress": ([{"method": "equalize"}],),
+    }
 
     def baseline(self, source: Source, interface: Interface, path: Path) -> Artifact:
         """Export the source as float32."""

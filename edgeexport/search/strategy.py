@@ -1,0 +1,349 @@
+"""In which order a search tries settings, and where it stops.
+
+Precisions that the target executes are *families*. Each is screened as the target has it, on few samples: bytes,
+latency, signal-to-noise. The cheapest comes first; the settings of its calibration and equalization are varied, the
+best by signal-to-noise is evaluated on the whole choosing part, and kept if no limit is broken. Else its layers'
+sensitivities tell an integer program which of them to leave out for less noise, step by step, as long as that is
+cheaper than the next family. Nothing is chosen by the scoring part.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from edgeexport.analysis import Sensitivity, Trial
+from edgeexport.conversion import Layer
+from edgeexport.merge import merge
+from edgeexport.search.allocate import Allocation, Choice, allocate
+from edgeexport.search.space import Unit, bytes_of, computes_in_float, group
+
+_STEPS = (0.5, 0.25, 0.1, 0.03, 0.01, 0.003)
+"""Shares of a family's noise that its allocations may have, one after another."""
+_ALIKE = 1.1
+"""Costs that differ by less than this count as equal, as latencies do not repeat exactly."""
+_UNSURE = 1.1
+"""A latency on few repetitions that is beyond its limit by less may be within it after all."""
+_MOST_NOISE = 1e6
+_TELLING = 0.95
+"""Alternatives are measured for the units that make this share of the noise."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a family's settings hold artifacts to; None is no bound."""
+
+    bytes: float | None
+    latency_ratio: float | None
+
+
+class Laboratory(Protocol):
+    """Tries settings on the real runtime. Settings are flags beside the target's, the recipe's and the user's."""
+
+    def variations(self, flags: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Single changes worth trying, with titles."""
+
+    def bounds(self, flags: Mapping[str, Any]) -> Bounds:
+        """Limits that hold for these settings."""
+
+    def layers(self, flags: Mapping[str, Any]) -> Iterable[Layer]:
+        """What these settings bring to integers."""
+
+    def screened(self, flags: Mapping[str, Any], timed: bool) -> Trial:
+        """The settings on few samples."""
+
+    def evaluated(self, flags: Mapping[str, Any], screened: Trial) -> Trial:
+        """The settings on the whole choosing part, judged."""
+
+    def hopeless(self, screened: Trial) -> str:
+        """Why few samples show already that a limit will be broken; empty where they do not."""
+
+    def alone(self, flags: Mapping[str, Any], unit: Unit, precision: str) -> Trial:
+        """The settings with that precision for one unit and float32 for all others, on few samples."""
+
+    def overrides(self, flags: Mapping[str, Any], precisions: Mapping[str, str], units: list[Unit]) -> dict[str, Any]:
+        """The settings with precisions for some units, by their paths."""
+
+
+@dataclass
+class Outcome:
+    """What a search found.
+
+    Attributes:
+        trials: in the order of trying.
+        sensitivities: of layers.
+        chosen: the number of the trial to take: one that keeps the limits, or the closest.
+        kept: whether it keeps them.
+        evaluations: on the whole choosing part.
+        stopped: why it ended.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    sensitivities: list[Sensitivity] = field(default_factory=list)
+    chosen: int = 0
+    kept: bool = False
+    evaluations: int = 0
+    stopped: str = ""
+
+
+@dataclass
+class _Family:
+    """A precision under search."""
+
+    precision: str
+    best: Trial
+    units: list[Unit] = field(default_factory=list)
+    choices: dict[str, dict[str, Choice]] = field(default_factory=dict)
+    seen: list[Mapping[str, str]] = field(default_factory=list)
+    step: int = 0
+
+
+class SearchRun:
+    """One search.
+
+    Args:
+        laboratory: where settings are tried.
+        evaluations: on the choosing part, at most.
+        seconds: after which nothing new is begun; None is no bound.
+        sensitivity: measure every unit's even where nothing has to be left out.
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        evaluations: int,
+        seconds: float | None = None,
+        sensitivity: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lab = laboratory
+        self._most = evaluations
+        self._sensitivity = sensitivity
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
+        self.outcome = Outcome()
+        self._queue: list[tuple[float, float, int, _Family, Allocation | None]] = []
+        self._pushed = 0
+        self._ratios: dict[str, float] = {}
+
+    def run(self, precisions: Iterable[str]) -> Outcome:
+        """Try until one keeps the limits, or nothing is left to try."""
+        for precision in precisions:
+            trial = self._screen(precision, {"precision": precision})
+            if trial.artifact_bytes is not None:
+                if trial.latency_ratio is not None:
+                    self._ratios[precision] = trial.latency_ratio
+                self._push(_cost(trial), _Family(precision, trial), None)
+        while self._queue and not self._over():
+            *_, family, allocation = heapq.heappop(self._queue)
+            kept = self._try_family(family) if allocation is None else self._try_allocation(family, allocation)
+            if kept:
+                if self._sensitivity and not family.choices:
+                    self._weigh(family)
+                self.outcome.stopped = "the first that keeps every limit, and the cheapest by its size and latency"
+                return self.outcome
+        if not self.outcome.stopped:
+            self.outcome.stopped = "nothing is left to try"
+        self._take_closest()
+        return self.outcome
+
+    def _over(self) -> bool:
+        if self.outcome.evaluations >= self._most:
+            self.outcome.stopped = f"{self._most} evaluations were made, as many as were allowed"
+        elif self._end is not None and self._clock() > self._end:
+            self.outcome.stopped = "the time is up"
+        return bool(self.outcome.stopped)
+
+    def _push(self, cost: float, family: _Family, allocation: Allocation | None) -> None:
+        self._pushed += 1
+        heapq.heappush(self._queue, (_rounded(cost), -_snr(family.best), self._pushed, family, allocation))
+
+    def _screen(self, title: str, flags: Mapping[str, Any]) -> Trial:
+        trial = self._lab.screened(flags, timed=True)
+        trial = msgspec.structs.replace(trial, number=len(self.outcome.trials) + 1, title=title, settings=dict(flags))
+        self.outcome.trials.append(trial)
+        return trial
+
+    def _evaluate(self, trial: Trial) -> bool:
+        """Run a screened trial on the choosing part, unless that is hopeless; whether it keeps the limits."""
+        why = self._lab.hopeless(trial)
+        if why:
+            self._note(trial, msgspec.structs.replace(trial, note=why))
+            return False
+        self.outcome.evaluations += 1
+        full = self._lab.evaluated(trial.settings, trial)
+        full = msgspec.structs.replace(full, number=trial.number, title=trial.title, settings=trial.settings)
+        self._note(trial, full)
+        if full.kept:
+            self.outcome.chosen, self.outcome.kept = full.number, True
+        return bool(full.kept)
+
+    def _note(self, before: Trial, after: Trial) -> None:
+        self.outcome.trials[before.number - 1] = after
+
+    def _try_family(self, family: _Family) -> bool:
+        why = self._beyond(family.best)
+        if why:
+            self._note(family.best, msgspec.structs.replace(family.best, note=why))
+            return False
+        family.best = self._vary(family.best)
+        if self._evaluate(family.best):
+            return True
+        if not self._over():
+            self._weigh(family)
+            self._propose(family)
+        return False
+
+    def _beyond(self, trial: Trial) -> str:
+        """Why leaving layers out of it cannot help: it is too large or too slow as it is."""
+        bounds = self._lab.bounds(trial.settings)
+        if bounds.bytes is not None and (trial.artifact_bytes or 0) > bounds.bytes:
+            return f"more than the {bounds.bytes:,.0f} bytes allowed, and with layers in float it is no smaller"
+        if bounds.latency_ratio is not None and (trial.latency_ratio or 0) > bounds.latency_ratio * _UNSURE:
+            return f"slower than {bounds.latency_ratio:g} of float32, and with layers in float it is no faster"
+        return ""
+
+    def _vary(self, base: Trial) -> Trial:
+        """The best of one family by signal-to-noise, its settings changed one at a time and the good ones together."""
+        gains: dict[str, tuple[Trial, dict[str, Any]]] = {}
+        for title, change in self._lab.variations(base.settings):
+            if self._over():
+                break
+            trial = self._screen(f"{base.title}, {title}", merge(base.settings, change))
+            key = title.rpartition(" ")[0]
+            if _snr(trial) > max(_snr(base), _snr(gains[key][0]) if key in gains else -math.inf):
+                gains[key] = trial, change
+        candidates = [base, *(trial for trial, _ in gains.values())]
+        if len(gains) > 1:
+            together: dict[str, Any] = dict(base.settings)
+            for _, change in gains.values():
+                together = merge(together, change)
+            candidates.append(self._screen(f"{base.title}, {' and '.join(gains)} changed", together))
+        return max(candidates, key=_snr)
+
+    def _weigh(self, family: _Family) -> None:
+        """Measure each unit's noise in the family's precision, and in its alternatives where it matters."""
+        flags = family.best.settings
+        family.units = [unit for unit in group(self._lab.layers(flags)) if unit.alternatives]
+        whole = sum(unit.macs for unit in family.units) or 1
+        noises = {unit.path: self._noise(flags, unit, family.precision, whole) for unit in family.units}
+        total = sum(noises.values())
+        ranked = sorted(family.units, key=lambda unit: -noises[unit.path])
+        covered = 0.0
+        telling = set()
+        for unit in ranked:
+            if covered < _TELLING * total:
+                telling.add(unit.path)
+            covered += noises[unit.path]
+        for unit in family.units:
+            options = {family.precision: noises[unit.path]}
+            for precision in unit.alternatives:
+                if precision == "fp32":
+                    options[precision] = 0.0
+                elif unit.path in telling and not self._over():
+                    options[precision] = self._noise(flags, unit, precision, whole)
+            family.choices[unit.path] = {
+                precision: Choice(noise, bytes_of(unit.weights, precision), self._time(unit, precision, family, whole))
+                for precision, noise in options.items()
+            }
+
+    def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
+        trial = self._lab.alone(flags, unit, precision)
+        self.outcome.sensitivities.append(
+            Sensitivity(
+                layer=unit.layers[0].name if len(unit.layers) == 1 else f"{len(unit.layers)} operators",
+                path=unit.path,
+                precision=precision,
+                snr_db=trial.snr_db,
+                unlike=trial.unlike,
+                samples=trial.samples,
+                bytes=bytes_of(unit.weights, precision),
+                macs=unit.macs / whole,
+            )
+        )
+        return _power(trial)
+
+    def _time(self, unit: Unit, precision: str, family: _Family, whole: int) -> float:
+        if computes_in_float(precision):
+            return unit.macs / whole
+        own = family.best.latency_ratio or 1.0
+        return unit.macs / whole * (own if precision == family.precision else self._ratios.get(precision, 1.15 * own))
+
+    def _propose(self, family: _Family) -> None:
+        """Queue the family's next allocation, if there is one that was not tried."""
+        base = {path: choices[family.precision] for path, choices in family.choices.items()}
+        noise = sum(choice.noise for choice in base.values())
+        size, latency = family.best.artifact_bytes or 0, family.best.latency_ratio or 1.0
+        sizes, times = (sum(getattr(choice, key) for choice in base.values()) for key in ("bytes", "time"))
+        bounds = self._lab.bounds(family.best.settings)
+        float32 = size / family.best.size_ratio if family.best.size_ratio else 1.0
+        while family.step < len(_STEPS):
+            share = _STEPS[family.step]
+            family.step += 1
+            found = allocate(
+                family.choices,
+                noise * share,
+                weight_of_bytes=1 / float32,
+                most_bytes=None if bounds.bytes is None else bounds.bytes - size + sizes,
+                most_time=None if bounds.latency_ratio is None else bounds.latency_ratio - latency + times,
+            )
+            if found is None:
+                return
+            if found.precisions not in family.seen:
+                family.seen.append(found.precisions)
+                cost = (size + found.bytes - sizes) / float32 * (latency + found.time - times)
+                self._push(cost, family, found)
+                return
+
+    def _try_allocation(self, family: _Family, allocation: Allocation) -> bool:
+        changed = {path: kind for path, kind in allocation.precisions.items() if kind != family.precision}
+        flags = self._lab.overrides(family.best.settings, changed, family.units)
+        trial = self._screen(f"{family.best.title}, {_counted(changed)}", flags)
+        if trial.artifact_bytes is not None and self._evaluate(trial):
+            return True
+        self._propose(family)
+        return False
+
+    def _take_closest(self) -> None:
+        """Choose what loses least of what was evaluated, or screened where nothing was."""
+        evaluated = [trial for trial in self.outcome.trials if trial.evaluated]
+        known = evaluated or [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
+        if known:
+            closest = min(known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -_snr(trial)))
+            self.outcome.chosen = closest.number
+
+
+def _counted(precisions: Mapping[str, str]) -> str:
+    counts: dict[str, int] = {}
+    for precision in precisions.values():
+        counts[precision] = counts.get(precision, 0) + 1
+    return ", ".join(f"{count} units {precision}" for precision, count in sorted(counts.items()))
+
+
+def _cost(trial: Trial) -> float:
+    return (trial.size_ratio or 1.0) * (trial.latency_ratio or 1.0)
+
+
+def _rounded(cost: float) -> float:
+    """The cost's step on a scale on which neighbours count as equal."""
+    return round(math.log(max(cost, 1e-9)) / math.log(_ALIKE))
+
+
+def _snr(trial: Trial) -> float:
+    if trial.artifact_bytes is None:
+        return -math.inf
+    return math.inf if trial.snr_db is None else trial.snr_db
+
+
+def _power(trial: Trial) -> float:
+    """Noise over signal. Without a signal-to-noise ratio there was none; a failed trial is as noisy as can be."""
+    if trial.artifact_bytes is None:
+        return _MOST_NOISE
+    return 0.0 if trial.snr_db is None else float(10 ** (-trial.snr_db / 10))
