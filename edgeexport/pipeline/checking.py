@@ -107,7 +107,7 @@ def _check_numbers(evaluation: Samples, output: TensorSpec | None) -> None:
             lowest, highest = values, values
         elif values.size != lowest.size:
             raise SamplesError(
-                f"{sample.name}: its label has {values.size} numbers, and the first sample's {lowest.size}",
+                f"{sample.name}: its label is of length {values.size}, and the first sample's of length {lowest.size}",
                 "Give one number for each that the model's first output holds.",
             )
         else:
