@@ -26,7 +26,7 @@ def class_index(sample: Sample, names: Mapping[str, int], classes: int) -> int:
     label = sample.label
     if isinstance(label, tuple):
         raise SamplesError(
-            f"{sample.name}: its label is {len(label)} numbers, and a classifier's is one class",
+            f"{sample.name}: its label is a list of {_counted(len(label))}, and a classifier's is one class",
             "Give a class, or say that the model gives real numbers: --set model.task=regression.",
         )
     if isinstance(label, str):

@@ -39,7 +39,7 @@ def test_a_name_wins_over_a_number():
         (float("nan"), "label nan is not one of"),
         (float("inf"), "label inf is not one of"),
         (None, "set line 3 has no label"),
-        ((0, 1), "set line 3: its label is 2 numbers, and a classifier's is one class"),
+        ((0, 1), "set line 3: its label is a list of 2 numbers, and a classifier's is one class"),
     ],
 )
 def test_labels_that_are_refused(label, said):

@@ -349,13 +349,12 @@ def _kind_of(config: Mapping[str, Any], folder: Path) -> _Kind:
 def _task_of(kind: _Kind, config: Mapping[str, Any]) -> Task:
     """The kind's, but for a head of real numbers, which has a classifier's architecture.
 
-    As Transformers reads a configuration that names no ``problem_type``: one label is a regression.
+    One label is a regression, as Transformers takes it: among the scores of one class there is nothing to choose.
     """
     if kind.task != "classification":
         return kind.task
     labels = config.get("num_labels", len(config.get("id2label") or (0, 1)))
-    problem = config.get("problem_type") or ("regression" if labels == 1 else None)
-    return "regression" if problem == "regression" else kind.task
+    return "regression" if labels == 1 or config.get("problem_type") == "regression" else kind.task
 
 
 def _is_unsafe(error: BaseException | None) -> bool:

@@ -1,5 +1,9 @@
 """A regression through ONNX Runtime and LiteRT: R² as scikit-learn has it, budgets, labels that are refused."""
 
+import csv
+import json
+import shutil
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -7,6 +11,7 @@ from sklearn import metrics
 import edgeexport
 from edgeexport.errors import RecipeError, SamplesError
 from edgeexport.results import Report
+from edgeexport.runtimes import tensors
 
 MODEL = "gauge:factory"
 
@@ -191,6 +196,58 @@ def test_verification_on_other_labels(export, gauge, tmp_path):
     with pytest.raises(SamplesError, match="its label has 3 numbers"):
         edgeexport.verify(bundle.path, evaluation=tmp_path / "wide.npz")
     assert bundle.report_path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def rater(once, tiny_bert):
+    """A text model of one number: the classifier's folder with the difference of its scores as its only output."""
+
+    def fill(folder):
+        from transformers import AutoModelForSequenceClassification
+
+        model = AutoModelForSequenceClassification.from_pretrained(tiny_bert.model)
+        weight, bias = (tensor.detach() for tensor in (model.classifier.weight, model.classifier.bias))
+        one = AutoModelForSequenceClassification.from_pretrained(
+            tiny_bert.model, num_labels=1, id2label={0: "rating"}, label2id={"rating": 0}, ignore_mismatched_sizes=True
+        )
+        one.classifier.weight.data = weight[1:] - weight[:1]
+        one.classifier.bias.data = bias[1:] - bias[:1]
+        shutil.copytree(tiny_bert.model, folder / "model")
+        one.save_pretrained(folder / "model")
+
+    return once("rater", fill) / "model"
+
+
+@pytest.mark.parametrize("form", ["number.jsonl", "list.jsonl", "label.csv", "label_0.csv"])
+def test_a_transformers_folder_with_one_label(rater, tiny_bert, board, tmp_path, form):
+    lines = [json.loads(line) for line in tiny_bert.evaluation.read_text().splitlines()][:40]
+    labels = np.random.default_rng(6).normal(0, 3, len(lines)).round(3)
+    column = next(name for name in lines[0] if name != "label")
+    path = tmp_path / form
+    if path.suffix == ".csv":
+        rows = [[column, path.stem], *([line[column], str(label)] for line, label in zip(lines, labels, strict=True))]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    else:
+        values = [[label] if form == "list.jsonl" else label for label in labels.tolist()]
+        given = [{column: line[column], "label": value} for line, value in zip(lines, values, strict=True)]
+        path.write_text("".join(json.dumps(one) + "\n" for one in given))
+    bundle = edgeexport.export(
+        str(rater),
+        target=board,
+        evaluation=path,
+        precision="w8",
+        output=tmp_path / "out",
+        settings={"timing": {"pairs": 0}},
+    )
+    assert (bundle.manifest.task, bundle.manifest.labels) == ("regression", None)
+    found = np.concatenate(
+        [one["logits"] for one in tensors.Reader(str(bundle.path / bundle.manifest.reference.folder))]
+    )
+    run = Report.read(bundle.report_path).runs[0]
+    assert run.accuracy.reference == pytest.approx(r2_score(labels[:, None], found), abs=1e-9)
+    assert (run.accuracy.metric, run.accuracy.samples, run.parity.agreement) == ("r2", 40, None)
+    assert 0 < abs(run.accuracy.value - run.accuracy.reference) < 0.05
 
 
 @pytest.mark.parametrize("method", ["distill", "qat"])

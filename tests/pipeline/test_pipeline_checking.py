@@ -82,7 +82,9 @@ def test_classes_are_looked_up_by_what_is_known(labelled):
         check_labels(samples, source("classification"), output(3))
     with pytest.raises(SamplesError, match=r"label 3 is not one of the model's 3 classes"):
         check_labels(samples, source("classification", ("a", "b", "c")), None)
-    with pytest.raises(SamplesError, match=r"set\.npz\[0\]: its label is 2 numbers, and a classifier's is one class"):
+    with pytest.raises(
+        SamplesError, match=r"set\.npz\[0\]: its label is a list of 2 numbers, and a classifier's is one class"
+    ):
         check_labels(labelled(FOUR), source("classification"), output(2))
 
 

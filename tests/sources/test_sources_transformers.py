@@ -93,7 +93,7 @@ def test_labels_are_in_the_order_of_their_numbers(bert_folder, copied, options):
         ({"id2label": {"0": "LABEL_0"}}, "regression"),
         ({"id2label": {"0": "LABEL_0"}, "problem_type": None}, "regression"),
         ({"id2label": None, "num_labels": 1}, "regression"),
-        ({"id2label": {"0": "LABEL_0"}, "problem_type": "multi_label_classification"}, "classification"),
+        ({"id2label": {"0": "LABEL_0"}, "problem_type": "single_label_classification"}, "regression"),
         ({"problem_type": "single_label_classification"}, "classification"),
         ({"id2label": None}, "classification"),
     ],
