@@ -9,6 +9,7 @@ Then ``edgeexport export --max-drop 0.5`` has to find such settings by itself.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -76,8 +77,9 @@ def by_search(runtime: str, target: str, folder: Path) -> Iterator[Figure]:
         return
     report = export(target, folder, "search", "--precision", "w8a8", "--max-drop", str(POINTS))
     search = report["search"]
+    lost = search["score"]["drop"] if search["score"] else math.inf
     yield Figure(f"{runtime}, --max-drop {POINTS}: met", search["met"], True, at_least=True)
-    yield Figure(f"{runtime}, --max-drop {POINTS}: R² lost on the scoring part", search["score"]["drop"], BUDGET)
+    yield Figure(f"{runtime}, --max-drop {POINTS}: R² lost on the scoring part", lost, BUDGET)
     yield Figure(f"{runtime}, --max-drop {POINTS}: bytes, share of float32", report["size"]["ratio"])
     yield Figure(f"{runtime}, --max-drop {POINTS}: evaluations", search["evaluations"])
 
