@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         artifact: the name of the model's file or folder.
-        task: ``classification``, ``embedding``, ``generation`` or ``generic``.
+        task: ``classification``, ``regression``, ``embedding``, ``generation`` or ``generic``.
         signature: see :class:`~edgeexport.signature.Signature`.
         decoder: how a language model with a cache is driven; None of any other.
         target: the complete profile, as plain values.
@@ -98,7 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str
     format: str
     precision: str
-    task: Literal["classification", "embedding", "generation", "generic"]
+    task: Literal["classification", "regression", "embedding", "generation", "generic"]
     decoder: Decoder | None = None
     signature: dict[str, Any]
     target: dict[str, Any]

@@ -65,6 +65,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """The task's metric on the evaluation set, and the float32 source's on the same samples.
 
     Attributes:
+        metric: ``accuracy``, ``r2``, ``cosine`` or ``perplexity``; see :mod:`edgeexport.verify.accuracy`.
         reference: None where the source's outputs on this set are not at hand.
     """
 

@@ -88,8 +88,8 @@ class _Array:
 
 
 class ArrayFile:
-    """An ``.npz`` with one array an input, first axis samples, and optionally ``label`` or ``labels``; or an
-    ``.npy`` with one array, which goes under the name "" and means the model's only input.
+    """An ``.npz`` with one array an input, first axis samples, and optionally ``label`` or ``labels``, [samples] or
+    [samples, numbers]; or an ``.npy`` with one array, which goes under the name "" and means the model's only input.
 
     Raises:
         SamplesError: not that format, object arrays, unequal or missing first axes, or no samples.
@@ -124,7 +124,7 @@ class ArrayFile:
         labels = self._labels.rows() if self._labels is not None else None
         rows = zip(*(array.rows() for array in self._arrays), strict=True)
         for index, row in enumerate(rows):
-            label: Label = next(labels).item() if labels is not None else None
+            label = _label(next(labels)) if labels is not None else None
             yield Sample(f"{self._path.name}[{index}]", dict(zip(names, row, strict=True)), label)
 
     def files(self) -> Iterable[tuple[str, Path]]:
@@ -205,10 +205,18 @@ def _take_labels(path: Path, arrays: list[_Array]) -> _Array | None:
     if len(found) > 1:
         raise SamplesError(f"{path} holds both 'label' and 'labels'", "Keep one of them.")
     if found and math.prod(found[0].shape[1:]) != 1:
-        raise SamplesError(
-            f"{path}: '{found[0].name}' has shape {list(found[0].shape)}", "Give one label for each sample."
-        )
+        several = len(found[0].shape) == 2 and found[0].dtype.kind != "U"
+        if not several:
+            raise SamplesError(
+                f"{path}: '{found[0].name}' has shape {list(found[0].shape)}",
+                "Give one label for each sample, or one row of numbers for each.",
+            )
     return found[0] if found else None
+
+
+def _label(row: np.ndarray) -> Label:
+    """A sample's label: its only value, or all of its numbers."""
+    return row.item() if row.size == 1 else tuple(row.ravel().tolist())
 
 
 def _unreadable(path: Path, problem: str) -> SamplesError:

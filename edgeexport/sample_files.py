@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from edgeexport.errors import SamplesError
 
 Kind = Literal["text", "image", "audio", "arrays"]
-Label = int | str | float | None
+Label = int | str | float | tuple[int | float | str, ...] | None
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 AUDIO_SUFFIXES = frozenset({".wav"})
@@ -30,6 +30,7 @@ _FORMS: dict[Kind, str] = {
     "audio": "a folder of .wav files",
     "arrays": "an .npz or .npy file",
 }
+_LABEL_COLUMN = re.compile(r"label_(0|[1-9][0-9]*)")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -41,8 +42,8 @@ class Sample:
         name: where it is, for messages, such as ``train.jsonl line 7`` or ``digits.npz[3]`` (counted from 0).
         record: columns by name (text), a file (image, audio), or arrays by input name, each with a leading
             batch axis of 1 (arrays).
-        label: a JSON or array label as it is; a CSV column, folder name or pattern match as the text it is;
-            None where there is none.
+        label: a JSON or array label as it is; a CSV column, folder name or pattern match as the text it is; a tuple
+            where a sample has several numbers, which those of a CSV table are as text; None where there is none.
     """
 
     name: str
@@ -77,7 +78,7 @@ class JsonLines:
     Blank lines are passed over.
 
     Raises:
-        SamplesError: a line is no JSON object, or its label is neither a number nor a string.
+        SamplesError: a line is no JSON object, or its label is neither a number, a string nor a list of numbers.
     """
 
     kind: Kind = "text"
@@ -106,8 +107,10 @@ class JsonLines:
                 if not isinstance(record, dict):
                     raise self._refuse(number, "not a JSON object")
                 label = record.pop("label", None)
-                if label is not None and not isinstance(label, int | float | str):
-                    raise self._refuse(number, "'label' is neither a number nor a string")
+                if isinstance(label, list) and label and all(isinstance(value, int | float) for value in label):
+                    label = tuple(label)
+                if label is not None and not isinstance(label, int | float | str | tuple):
+                    raise self._refuse(number, "'label' is neither a number, a string nor a list of numbers")
                 yield Sample(f"{self._path.name} line {number}", record, label)
 
     def files(self) -> Iterable[tuple[str, Path]]:
@@ -122,12 +125,14 @@ class JsonLines:
 
 
 class CsvTable:
-    """``.csv`` (RFC 4180) in UTF-8 with a header line; the column ``label`` is the label.
+    """``.csv`` (RFC 4180) in UTF-8 with a header line; the column ``label`` is the label, or the columns ``label_0``,
+    ``label_1`` and so on are its numbers.
 
     Every value stays text; an empty label is none.
 
     Raises:
-        SamplesError: the header is unusable, a row has another number of values, or the quoting is broken.
+        SamplesError: the header is unusable, a row has another number of values, some of a label's but not all, or the
+            quoting is broken.
     """
 
     kind: Kind = "text"
@@ -150,6 +155,7 @@ class CsvTable:
         with self._path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             header: list[str] | None = None
+            several: list[str] = []
             line = 1
             while True:
                 try:
@@ -160,17 +166,36 @@ class CsvTable:
                     return
                 if row and header is None:
                     header = self._check_header(row, line)
+                    several = self._label_columns(header, line)
                 elif row and header is not None:
                     if len(row) != len(header):
                         raise self._refuse(line, f"{len(row)} values under a header of {len(header)}")
                     record: dict[str, object] = dict(zip(header, row, strict=True))
-                    label = record.pop("label", None)
-                    yield Sample(f"{self._path.name} line {line}", record, str(label) if label else None)
+                    label: Label = str(record.pop("label", "")) or None
+                    if several:
+                        label = self._several([str(record.pop(name)) for name in several], line)
+                    yield Sample(f"{self._path.name} line {line}", record, label)
                 line = rows.line_num + 1
 
     def files(self) -> Iterable[tuple[str, Path]]:
         """The one file."""
         return [(self._path.name, self._path)]
+
+    def _label_columns(self, header: list[str], line: int) -> list[str]:
+        """The columns of a label of several numbers, in order; none where there is no ``label_0``."""
+        found = {name for name in header if _LABEL_COLUMN.fullmatch(name)}
+        if "label_0" not in found:
+            return []
+        names = [f"label_{number}" for number in range(len(found))]
+        if "label" in header or found != set(names):
+            odd = "label" if "label" in header else min(found - set(names))
+            raise self._refuse(line, f"the header has the column '{odd}' beside {', '.join(names)}")
+        return names
+
+    def _several(self, values: list[str], line: int) -> Label:
+        if any(values) and not all(values):
+            raise self._refuse(line, f"'label_{values.index('')}' is empty and other numbers of the label are not")
+        return tuple(values) if any(values) else None
 
     def _check_header(self, header: list[str], line: int) -> list[str]:
         if "" in header or len(set(header)) != len(header):

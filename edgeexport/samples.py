@@ -1,8 +1,9 @@
 """Samples: calibration and evaluation sets, streamed from the files users have.
 
-    .npz            arrays by input name, first axis samples, optional ``label``
+    .npz            arrays by input name, first axis samples, optional ``label``: [samples] or [samples, numbers]
     .npy            one array: the model's only input
-    .jsonl, .csv    text columns, optional ``label``
+    .jsonl          text columns, optional ``label``: a class, a number or a list of numbers
+    .csv            text columns, optional ``label``, or ``label_0``, ``label_1``... for several numbers
     a folder        of images or ``.wav`` files, flat or one subfolder a class
 
 :func:`feeds` turns them into what the model takes, and :class:`CheckedFeeds` holds a calibration set to its

@@ -136,7 +136,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         size_ratio: artifact bytes over the source's float32 parameter bytes, at most.
         artifact_bytes: at most, in bytes.
-        accuracy_drop: reference accuracy minus measured, as a share (0.005 is half a point), at most.
+        accuracy_drop: reference accuracy, or R² of a regression, minus measured, as a share (0.005 is half a point),
+            at most.
         perplexity_ratio: measured perplexity over the reference's, at most.
         agreement: share of predictions equal to the float32 source's, at least.
         cosine_min: least cosine similarity of an output to the float32 source's, at least.
@@ -191,14 +192,14 @@ class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What a source does not say of itself, such as an ``.onnx`` file. What is given here wins over the source.
 
     Attributes:
-        task: what the first output holds: ``classification``, ``embedding`` or ``generic``; for a language model
-            ``generic`` exports one pass over a whole text, without a cache.
+        task: what the first output holds: ``classification``, ``regression``, ``embedding`` or ``generic``; for a
+            language model ``generic`` exports one pass over a whole text, without a cache.
         labels: class names by index.
         preprocess: a :mod:`edgeexport.preprocess` specification with its ``kind``, as plain values.
         assets: the folder with the files that the preprocessing names, such as ``tokenizer.json``.
     """
 
-    task: Literal["classification", "embedding", "generic"] | None = None
+    task: Literal["classification", "regression", "embedding", "generic"] | None = None
     labels: tuple[str, ...] | None = None
     preprocess: dict[str, Any] | None = None
     assets: str | None = None

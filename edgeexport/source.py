@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from edgeexport.decoder import Decoder
     from edgeexport.settings import Interface
 
-Task = Literal["classification", "embedding", "generation", "generic"]
-"""``classification``: the first output holds one score a class, last axis; ``embedding``: it holds one vector a
-sample, compared by cosine; ``generation``: a language model, judged by perplexity and its likeliest tokens;
-``generic``: outputs are compared as numbers and there is no task metric."""
+Task = Literal["classification", "regression", "embedding", "generation", "generic"]
+"""``classification``: the first output holds one score a class, last axis; ``regression``: it holds numbers, judged by
+R² (see :mod:`edgeexport.verify.accuracy`); ``embedding``: it holds one vector a sample, compared by cosine;
+``generation``: a language model, judged by perplexity and its likeliest tokens; ``generic``: outputs are compared as
+numbers and there is no task metric."""
+
+LABELLED: tuple[Task, ...] = ("classification", "regression")
+"""Tasks whose metric compares with labels."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,16 @@ def test_npz_rows_labels_and_names(tmp_path, save, key, labels):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("labels", [X[:, 0], np.asfortranarray(X[:, 0]), X[:, 0].astype(">f8"), IDS, X[:, 0] > 0])
+def test_rows_of_numbers_are_labels(tmp_path, save, labels):
+    save(tmp_path / "s.npz", x=X, labels=labels)
+    samples = open_samples(tmp_path / "s.npz")
+    assert samples.labelled
+    assert [sample.label for sample in samples] == [tuple(row) for row in labels.tolist()]
+    assert [list(sample.record) for sample in samples] == [["x"]] * 5
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("array", [np.asfortranarray(X), X.astype(">f4"), X > 0, X.astype(np.float16), X[:, 0, 0]])
 def test_any_order_and_byte_order_gives_native_rows(tmp_path, save, array):
     save(tmp_path / "s.npz", x=array)
@@ -89,7 +99,9 @@ class Trap:
         ({"x": np.array(["a", "b"])}, "'x' has dtype <U1, which is no number"),
         ({"x": np.zeros(3, [("a", "f4")])}, "'x' has dtype [('a', '<f4')], which is no number"),
         ({"x": X, "label": np.arange(5), "labels": np.arange(5)}, "holds both 'label' and 'labels'"),
-        ({"x": X, "label": np.eye(5)}, "'label' has shape [5, 5]"),
+        ({"x": X, "label": np.zeros((5, 2, 3))}, "'label' has shape [5, 2, 3]"),
+        ({"x": X, "label": np.full((5, 2), "a")}, "'label' has shape [5, 2]"),
+        ({"x": X, "label": np.zeros((5, 0))}, "'label' is empty (shape [5, 0])"),
         ({"label": np.arange(5)}, "holds no arrays"),
         ({}, "holds no arrays"),
     ],

@@ -47,7 +47,11 @@ def test_one_missing_label_makes_a_set_unlabelled(tmp_path, second):
         (b'{"text": "\xff"}', "not JSON"),
         (b"[" * 5000, "not JSON"),
         (b'["b"]', "not a JSON object"),
-        (b'{"text": "b", "label": [1]}', "'label' is neither a number nor a string"),
+        (b'{"text": "b", "label": []}', "'label' is neither a number, a string nor a list of numbers"),
+        (b'{"text": "b", "label": [1, "2"]}', "'label' is neither a number, a string nor a list of numbers"),
+        (b'{"text": "b", "label": [[1]]}', "'label' is neither a number, a string nor a list of numbers"),
+        (b'{"text": "b", "label": [null]}', "'label' is neither a number, a string nor a list of numbers"),
+        (b'{"text": "b", "label": {"x": 1}}', "'label' is neither a number, a string nor a list of numbers"),
     ],
 )
 def test_a_bad_line_is_named_when_the_file_is_opened(tmp_path, line, problem):
@@ -76,6 +80,9 @@ def test_csv_keeps_text_and_counts_physical_lines(tmp_path):
         ("a,,b\n", "line 1: the header ['a', '', 'b'] has an empty or repeated name"),
         ("a,a\n", "line 1: the header ['a', 'a'] has an empty or repeated name"),
         ('a\n"b" c\n', "line 2: not CSV"),
+        ("a,label_0,label_2\nx,1,2\n", "line 1: the header has the column 'label_2' beside label_0, label_1"),
+        ("a,label,label_0\nx,1,2\n", "line 1: the header has the column 'label' beside label_0"),
+        ("a,label_0,label_1\nx,1,2\ny,1,\n", "line 3: 'label_1' is empty and other numbers of the label are not"),
         ('a\n"b\n', "line 2: not CSV"),
     ],
 )
@@ -83,6 +90,31 @@ def test_a_bad_table_is_named_when_it_is_opened(tmp_path, text, problem):
     path = write(tmp_path / "s.csv", text)
     with refused(f"{path} {problem}"):
         open_samples(path)
+
+
+def test_jsonl_labels_of_several_numbers(tmp_path):
+    lines = '{"text": "a", "label": [1, 0.5]}\n{"text": "b", "label": [-2]}\n'
+    samples = open_samples(write(tmp_path / "s.jsonl", lines))
+    assert samples.labelled
+    assert [(sample.record, sample.label) for sample in samples] == [({"text": "a"}, (1, 0.5)), ({"text": "b"}, (-2,))]
+
+
+def test_csv_labels_of_several_numbers_are_in_the_order_of_their_names(tmp_path):
+    columns = [f"label_{number}" for number in range(11)]
+    text = ",".join(["a", *reversed(columns)]) + "\nx," + ",".join(map(str, reversed(range(11)))) + "\ny" + "," * 11
+    samples = open_samples(write(tmp_path / "s.csv", text + "\n"))
+    assert list(samples) == [
+        Sample("s.csv line 2", {"a": "x"}, tuple(map(str, range(11)))),
+        Sample("s.csv line 3", {"a": "y"}, None),
+    ]
+    assert not samples.labelled
+
+
+def test_csv_columns_that_only_begin_like_labels_are_records(tmp_path):
+    samples = open_samples(write(tmp_path / "s.csv", "a,label_x,label_01,label_1\nx,1,2,3\n"))
+    assert [(sample.record, sample.label) for sample in samples] == [
+        ({"a": "x", "label_x": "1", "label_01": "2", "label_1": "3"}, None)
+    ]
 
 
 def test_csv_must_be_utf8(tmp_path):

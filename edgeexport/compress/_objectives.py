@@ -141,6 +141,11 @@ def objective_of(source: Source) -> Objective:
     takes = {spec.name for spec in source.signature.inputs}
     if source.task == "classification":
         return Classes()
+    if source.task == "regression":
+        raise RecipeError(
+            f"{source.name} gives real numbers, and only classes, embeddings and next tokens can be learned",
+            "Quantize it after training: leave the stage that trains out.",
+        )
     if source.task == "embedding" or output.name == "last_hidden_state":
         return Vectors()
     if "input_ids" in takes and output.name == "logits" and len(output.shape) == 3:

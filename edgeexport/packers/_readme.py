@@ -53,7 +53,7 @@ What differs, and by how much
 -----------------------------
 The outputs in golden.cc were computed by TensorFlow Lite Micro's reference kernels. A build with the same kernels
 gives the same {bits}. Kernels written for one processor, such as those of CMSIS-NN, may move
-{steps}; where the predicted class changes, something is wrong with the build.
+{steps}; where a classifier's predicted class changes, something is wrong with the build.
 """
 
 

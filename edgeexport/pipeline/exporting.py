@@ -140,7 +140,7 @@ class Export:
         with readable_disk_errors(self.output):
             self.run_stages()
             artifact = self.artifact
-            check_labels(self.evaluation, self.source, artifact.signature.outputs[0].shape[-1])
+            check_labels(self.evaluation, self.source, artifact.signature.outputs[0])
             check_memory(artifact.signature, self.recipe.settings.limits, self.source.name, self.target.name)
             samples, origin = self._golden_set()
             with written_whole(self.output) as folder:

@@ -31,6 +31,7 @@ from edgeexport.runtime_names import module_of
 from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
+from edgeexport.source import LABELLED
 from edgeexport.target import Estimation, Target
 from edgeexport.token_samples import as_texts, check_ids, longest_text
 from edgeexport.verify import budget, regression, size
@@ -203,7 +204,7 @@ class Verification:
     ) -> Iterator[Check]:
         missing_accuracy = ""
         tokens = bundle.manifest.task == "generation"
-        if (tokens or bundle.manifest.task == "classification") and run.evidence != "estimated":
+        if (tokens or bundle.manifest.task in LABELLED) and run.evidence != "estimated":
             missing_accuracy = f"no {'' if tokens else 'labelled '}evaluation set was given (--evaluation)"
             if evaluation is not None:
                 missing_accuracy = "the float32 source's outputs on this set are not in the bundle"
@@ -321,7 +322,7 @@ def _references(bundle: Bundle, evaluation: Evaluation) -> Path | None:
 def _evaluation_cases(bundle: Bundle, evaluation: Evaluation, references: Path | None) -> Iterator[Case]:
     samples = evaluation.samples
     scored = bundle.manifest.task != "generic"
-    if bundle.manifest.task == "classification" and not samples.labelled:
+    if bundle.manifest.task in LABELLED and not samples.labelled:
         raise SamplesError(
             f"the evaluation set {samples.path} has samples without a label", "Give every sample a 'label'."
         )

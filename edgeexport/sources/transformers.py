@@ -103,7 +103,7 @@ class TransformersSource(Source):
         self._check_code()
         self._pooling = read_pooling(folder)
         self.name = folder.absolute().name
-        self.task = "embedding" if self._pooling else self._kind.task
+        self.task = "embedding" if self._pooling else _task_of(self._kind, self._config)
         self.labels = self._read_labels()
         self.preprocess, self.assets = self._open_preprocess()
 
@@ -344,6 +344,17 @@ def _kind_of(config: Mapping[str, Any], folder: Path) -> _Kind:
         "Supported: sequence and image classification, base encoders with or without pooling, and causal "
         "language models. Wrap others as package.module:factory.",
     )
+
+
+def _task_of(kind: _Kind, config: Mapping[str, Any]) -> Task:
+    """The kind's, but for a head of real numbers, which has a classifier's architecture.
+
+    One label is a regression, as Transformers takes it: among the scores of one class there is nothing to choose.
+    """
+    if kind.task != "classification":
+        return kind.task
+    labels = config.get("num_labels", len(config.get("id2label") or (0, 1)))
+    return "regression" if labels == 1 or config.get("problem_type") == "regression" else kind.task
 
 
 def _is_unsafe(error: BaseException | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
-from edgeexport.labels import class_index
+from edgeexport.errors import RunFailed
+from edgeexport.labels import class_index, real_values
 from edgeexport.results import Accuracy
 from edgeexport.samples import Sample
 from edgeexport.verify.parity import cosine
@@ -112,6 +113,71 @@ def _exp(value: float) -> float:
     return math.exp(value) if value < _LARGEST else math.inf
 
 
+class DeterminationMeter:
+    """R², the coefficient of determination, averaged over the first output's columns with equal weights.
+
+    A sample's output is flattened: each of its numbers is a column. R² of a column is 1 - Σ(label - output)² /
+    Σ(label - mean label)² over the samples, and their mean is the metric, as scikit-learn's ``r2_score`` with
+    ``multioutput="uniform_average"``. Columns whose labels do not vary have no R² and are left out, where scikit-learn
+    counts them as 0 or 1. The spread of the labels is gathered as in Welford (Technometrics 4(3), 1962): memory is that
+    of one sample, and labels far from zero lose nothing.
+    """
+
+    def __init__(self, labels: tuple[str, ...] | None) -> None:
+        del labels
+        self._output, self._reference = _Determination(), _Determination()
+
+    def add(self, sample: Sample, reference: Arrays | None, output: Arrays) -> None:
+        """See :class:`Meter`. The label holds one number for each of the first output's.
+
+        Raises:
+            SamplesError: it does not.
+            RunFailed: an output holds NaN or infinity, which leave no R².
+        """
+        found = _numbers(next(iter(output.values())), sample, "the model")
+        label = real_values(sample, found.size)
+        self._output.add(label, found)
+        if reference is not None:
+            self._reference.add(label, _numbers(next(iter(reference.values())), sample, "the float32 source"))
+
+    def result(self) -> Accuracy | None:
+        """See :class:`Meter`; None where no column's labels vary, as those of a single sample."""
+        value = self._output.mean()
+        if value is None:
+            return None
+        return Accuracy(metric="r2", value=value, reference=self._reference.mean(), samples=self._output.samples)
+
+
+class _Determination:
+    """Sums over samples, by column: of squared errors, and of the labels' squared distances to their mean."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._means = self._spread = self._errors = np.zeros(0)
+
+    def add(self, label: np.ndarray, found: np.ndarray) -> None:
+        if not self.samples:
+            self._means, self._spread, self._errors = (np.zeros(label.size) for _ in range(3))
+        self.samples += 1
+        apart = label - self._means
+        self._means = self._means + apart / self.samples
+        self._spread = self._spread + apart * (label - self._means)
+        self._errors = self._errors + (label - found) ** 2
+
+    def mean(self) -> float | None:
+        """Of the columns' R²; None where none of their labels vary."""
+        varying = self._spread > 0
+        return float((1 - self._errors[varying] / self._spread[varying]).mean()) if varying.any() else None
+
+
+def _numbers(values: np.ndarray, sample: Sample, whose: str) -> np.ndarray:
+    """One sample's output as float64, flat."""
+    flat = np.asarray(values, np.float64).ravel()
+    if not np.isfinite(flat).all():
+        raise RunFailed(f"{sample.name}: the first output of {whose} holds NaN or infinity")
+    return flat
+
+
 class NoMeter:
     """For tasks without a metric of their own."""
 
@@ -126,8 +192,9 @@ class NoMeter:
         return None
 
 
-METERS: dict[str, type[ClassMeter] | type[CosineMeter] | type[PerplexityMeter] | type[NoMeter]] = {
+METERS: dict[str, Callable[[tuple[str, ...] | None], Meter]] = {
     "classification": ClassMeter,
+    "regression": DeterminationMeter,
     "embedding": CosineMeter,
     "generation": PerplexityMeter,
     "generic": NoMeter,

@@ -34,12 +34,13 @@ def main(bundle: Path, folder: Path) -> None:
     if features and spec["n_fft"] & (spec["n_fft"] - 1):
         sys.exit(f"generate.py: n_fft is {spec['n_fft']}, and this app's Fourier transform takes powers of two")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "app_config.h").write_text(config(space[1], manifest["labels"] or [], spec if features else None))
+    (folder / "app_config.h").write_text(config(space[1], manifest, spec if features else None))
     (folder / "app_tables.cc").write_text(tables(spec) if features else '#include "app_config.h"\n')
 
 
-def config(space: str, labels: list[str], spec: dict[str, Any] | None) -> str:
+def config(space: str, manifest: dict[str, Any], spec: dict[str, Any] | None) -> str:
     """``app_config.h``; ``spec`` is None where the model takes no sound."""
+    labels = manifest["labels"] or []
     names = "".join(f"    {quoted(label)},\n" for label in labels) or "    nullptr,\n"
     lines = [
         "// Written by generate.py from a bundle.",
@@ -60,6 +61,7 @@ def config(space: str, labels: list[str], spec: dict[str, Any] | None) -> str:
         "",
         "namespace app {",
         "",
+        f"constexpr bool kClasses = {str(manifest['task'] == 'classification').lower()};",
         f"constexpr std::size_t kLabelCount = {len(labels)};",
         f"constexpr const char* kLabels[] = {{\n{names}}};",
         *(settings(spec) if spec else []),

@@ -152,6 +152,13 @@ def test_what_is_not_known_is_refused(source):
         objective_of(source)
 
 
+@pytest.mark.parametrize("output", ["logits", "last_hidden_state", "values"])
+def test_a_regression_is_never_classes_or_anything_else(output):
+    source = fake("regression", output, ("batch", "tokens", 40), ("input_ids",))
+    with pytest.raises(RecipeError, match="model gives real numbers, and only classes, embeddings and next tokens can"):
+        objective_of(source)
+
+
 def test_real_sources(source_of):
     kinds = {kind: type(objective_of(source_of(kind))) for kind in ("bert", "encoder", "gpt2", "vit")}
     assert kinds == {"bert": Classes, "encoder": Vectors, "gpt2": NextTokens, "vit": Classes}

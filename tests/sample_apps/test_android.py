@@ -171,6 +171,11 @@ def test_a_self_test_fails_where_outputs_are_others(ask, text_bundle, tones_bund
         assert answers(ask("open", bundle.path, "reversed"))[2].startswith("FAIL: ")
 
 
+def test_numbers_of_a_model_without_classes_are_shown_as_they_are(ask):
+    assert answers(ask("numbers", "31.25", "-0.5", "640", "0.0001234")) == ["31.25  -0.5000  640.0  0.0001234"]
+    assert answers(ask("numbers", *map(str, range(9)))) == ["  ".join(f"{n:#.4g}" for n in range(8)) + " …"]
+
+
 def test_what_was_altered_is_refused(ask, text_bundle, tmp_path):
     copy = shutil.copytree(text_bundle.path, tmp_path / "bundle")
     with (copy / "model.onnx").open("ab") as file:

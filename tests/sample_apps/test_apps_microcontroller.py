@@ -162,23 +162,25 @@ def test_features_on_an_emulated_cortex_m4_are_those_of_python(app, tones_bundle
     check_features(preprocess, start, sounds(tmp_path, preprocess.sample_rate))
 
 
-@pytest.fixture(scope="session")
-def program(once, app, tones_bundle, methods):
+def build(app, bundle, methods, folder):
     """The whole app for this computer, but for TensorFlow Lite Micro."""
     if GXX is None:
         pytest.skip("there is no g++")
+    made = generate(app, bundle, folder / "generated")
+    sources = [app / "src" / f"{name}.cc" for name in ("main", "classifier", "log_mel")]
+    sources += [made / "app_tables.cc", app / "host/board_host.cc"]
+    sources += [bundle / "microcontroller" / name for name in ("model.cc", "golden.cc")]
+    space = re.search(r"namespace model = (\w+);", (made / "app_config.h").read_text())[1]
+    includes = [app / "src", made, bundle / "microcontroller", HERE, methods]
+    flags = [*STRICT, f"-DMODEL={space}", *(f"-I{include}" for include in includes)]
+    compiled(GXX, *flags, *sources, "-o", folder / "app")
+    return folder / "app"
 
-    def fill(folder):
-        made = generate(app, tones_bundle.path, folder / "generated")
-        sources = [app / "src" / f"{name}.cc" for name in ("main", "classifier", "log_mel")]
-        sources += [made / "app_tables.cc", app / "host/board_host.cc"]
-        sources += [tones_bundle.path / "microcontroller" / name for name in ("model.cc", "golden.cc")]
-        space = re.search(r"namespace model = (\w+);", (made / "app_config.h").read_text())[1]
-        includes = [app / "src", made, tones_bundle.path / "microcontroller", HERE, methods]
-        flags = [*STRICT, f"-DMODEL={space}", *(f"-I{include}" for include in includes)]
-        compiled(GXX, *flags, *sources, "-o", folder / "app")
 
-    return once("app-micro-program", fill) / "app"
+@pytest.fixture(scope="session")
+def program(once, app, tones_bundle, methods):
+    """The app with a model that tells classes."""
+    return once("app-micro-program", lambda folder: build(app, tones_bundle.path, methods, folder)) / "app"
 
 
 @pytest.fixture
@@ -198,7 +200,7 @@ def listen(program, tones_bundle):
                 interpreter.invoke()
                 sink.write(change(interpreter.get_output(0)).tobytes())
 
-    def go(samples, change=lambda array: array):
+    def go(samples, change=lambda array: array, program=program):
         seen = []
         ours, theirs = os.pipe(), os.pipe()
         thread = threading.Thread(target=answer, args=(ours[0], theirs[1], change, seen))
@@ -237,6 +239,23 @@ def test_the_app_hears_what_edgeexport_hears(listen, tones_bundle, tones, expect
         index = int(answer["scores"].argmax())
         assert lines[2] == f"class {index} {labels[index]}"
     assert unlike / total < 2e-3
+
+
+def test_numbers_of_a_model_without_classes_may_move_by_steps(listen, app, tones_bundle, methods, tmp_path):
+    bundle = with_settings(
+        tones_bundle, msgspec.convert(tones_bundle.manifest.preprocess, LogMelPreprocess), tmp_path / "b"
+    )
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "task": "regression", "labels": None}))
+    (tmp_path / "built").mkdir()
+    program = build(app, bundle, methods, tmp_path / "built")
+    for step, verdict, status in ((0, "PASS", 0), (8, "PASS", 0), (9, "FAIL", 1)):
+        moved = lambda array, step=step: (array.astype(int) + np.where(array > 0, -step, step)).astype(np.int8)  # noqa: E731
+        lines, _, code = listen(np.zeros(0), moved, program)
+        assert code == status
+        assert lines[1].startswith(f"{verdict}: {tones_bundle.manifest.golden.samples} golden samples, ")
+        assert "classes" not in lines[1] and lines[1].endswith(f"by at most {step}")
+        assert lines[2:] == ["the model gives no classes: its outputs are for your own code"][: 1 - status]
 
 
 def test_a_long_sound_is_heard_in_overlapping_windows(listen, tones_bundle, tones):

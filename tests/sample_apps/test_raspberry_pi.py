@@ -106,6 +106,23 @@ def test_recordings_get_the_labels_that_edgeexport_gives(tones_bundle, tones, ex
         assert done.stdout.startswith(f"{tones_bundle.manifest.labels[index]} "), done.stderr
 
 
+def test_numbers_of_a_regression_are_no_shares(text_bundle, tiny_bert, expected, classify, tmp_path):
+    copy = shutil.copytree(text_bundle.path, tmp_path / "bundle")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "task": "regression", "labels": None}))
+    samples, _, theirs = expected(text_bundle, tiny_bert.evaluation, 3)
+    (tmp_path / "lines.txt").write_text("".join(f"{text}\n" for text in texts_of(samples)))
+    wanted = np.concatenate([next(iter(one.values())) for one in theirs])
+    done = classify(copy, "--lines", tmp_path / "lines.txt")
+    np.testing.assert_allclose([[*map(float, line.split())] for line in done.stdout.splitlines()], wanted, rtol=1e-3)
+    done = classify(copy, "--lines", tmp_path / "lines.txt", "--json")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [list(one) for one in found] == [["output"]] * 3
+    np.testing.assert_allclose([one["output"] for one in found], wanted, rtol=0, atol=1e-5)
+    done = classify(copy, "--self-test")
+    assert (done.returncode, ", 0 predicted unlike float32, " in done.stdout) == (0, True)
+
+
 PICTURES = (
     {"resize": (9, 14), "resample": "bicubic", "crop": (8, 12), "channels": "BGR", "layout": "NHWC"},
     {"resize": 11, "resample": "lanczos", "crop": (20, 9), "rescale": 1 / 127.5, "mean": (1, 1, 1), "std": (1, 1, 1)},

@@ -85,6 +85,39 @@ def test_labels_are_in_the_order_of_their_numbers(bert_folder, copied, options):
     assert open_source(str(folder), options).labels == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "task"),
+    [
+        ({"problem_type": "regression"}, "regression"),
+        ({"problem_type": "regression", "id2label": {"0": "LABEL_0"}}, "regression"),
+        ({"id2label": {"0": "LABEL_0"}}, "regression"),
+        ({"id2label": {"0": "LABEL_0"}, "problem_type": None}, "regression"),
+        ({"id2label": None, "num_labels": 1}, "regression"),
+        ({"id2label": {"0": "LABEL_0"}, "problem_type": "single_label_classification"}, "regression"),
+        ({"problem_type": "single_label_classification"}, "classification"),
+        ({"id2label": None}, "classification"),
+    ],
+)
+def test_heads_of_real_numbers_are_regressions(bert_folder, copied, options, changes, task):
+    folder = copied(bert_folder)
+    rewrite(folder / "config.json", **changes)
+    source = open_source(str(folder), options)
+    assert source.task == task
+    assert task == "classification" or source.labels is None
+
+
+def test_a_saved_regression_opens_as_one(bert_folder, copied, options, tmp_path):
+    """As Transformers writes its configuration, whatever that leaves out."""
+    from transformers import BertForSequenceClassification
+
+    folder = copied(bert_folder)
+    model = BertForSequenceClassification.from_pretrained(bert_folder, num_labels=1, ignore_mismatched_sizes=True)
+    model.save_pretrained(folder)
+    source = open_source(str(folder), options)
+    assert (source.task, source.labels) == ("regression", None)
+    assert source.signature.outputs[0].shape == ("batch_size", 1)
+
+
 def test_an_image_classifier(mobilenet):
     assert (mobilenet.task, len(mobilenet.labels)) == ("classification", 5)
     assert isinstance(mobilenet.preprocess, ImagePreprocess)

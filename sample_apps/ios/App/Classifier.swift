@@ -39,7 +39,8 @@ final class Classifier: ObservableObject {
             default: kind = .arrays
             }
             bundle = opened
-            about = "\(opened.artifact), \(opened.task), \(opened.labels.count) classes"
+            let classes = opened.task == "classification" ? ", \(opened.labels.count) classes" : ""
+            about = "\(opened.artifact), \(opened.task)\(classes)"
         } catch {
             about = error.localizedDescription
         }
@@ -77,17 +78,18 @@ final class Classifier: ObservableObject {
         busy = false
     }
 
-    /// Off the main thread; the classes or why there are none are shown.
+    /// Off the main thread; the classes are shown, the numbers of a model that gives none, or why there is neither.
     private func work(_ encode: @escaping (ModelBundle) throws -> [String: Tensor]) async {
         guard let bundle, let engine else { return }
         busy = true
         message = ""
         do {
-            classes = try await Task.detached {
+            (classes, message) = try await Task.detached { () -> ([Scored], String) in
                 let inputs = try Scales.quantized(encode(bundle), bundle.inputs)
                 let outputs = try Scales.dequantized(engine.run(inputs), bundle.outputs)
-                guard let first = bundle.outputs.first, let scores = outputs[first.name] else { return [] }
-                return ranked(scores, bundle.labels)
+                guard let first = bundle.outputs.first, let scores = outputs[first.name] else { return ([], "") }
+                guard bundle.task == "classification" else { return ([], numbers(scores)) }
+                return (ranked(scores, bundle.labels), "")
             }.value
         } catch {
             classes = []

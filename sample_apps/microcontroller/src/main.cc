@@ -9,6 +9,9 @@
 
 namespace {
 
+// Of 255, where a model gives numbers and no classes; every layer may add one.
+constexpr long kMostSteps = 8;
+
 void Say(const char* what, unsigned long value, const char* after) {
   char text[80];
   std::snprintf(text, sizeof(text), "%s%lu%s", what, value, after);
@@ -24,10 +27,11 @@ bool SetUpAndTest() {
   Say("arena: ", app::ArenaUsed(), " bytes");
   Say(" of ", model::kArenaBytes, "\n");
   const app::SelfTestResult result = app::SelfTest();
-  // Kernels written for one processor may move a value by a step; a class may not change.
-  const bool passed = result.problem == app::Problem::kOk && result.unlike_classes == 0;
+  // Kernels written for one processor may move a value by a step; a class may not change, or a number go far.
+  const bool near = app::kClasses ? result.unlike_classes == 0 : result.largest_step <= kMostSteps;
+  const bool passed = result.problem == app::Problem::kOk && near;
   Say(passed ? "PASS: " : "FAIL: ", result.samples, " golden samples, ");
-  Say("", result.unlike_classes, " classes and ");
+  if (app::kClasses) Say("", result.unlike_classes, " classes and ");
   Say("", result.unlike_values, " values unlike the reference kernels, ");
   Say("by at most ", static_cast<unsigned long>(result.largest_step), "\n");
   return passed;
@@ -56,6 +60,10 @@ void ClassifySound(std::size_t count) {
 
 // A window of sound slides on by half of its length.
 void Listen() {
+  if (!app::kClasses) {
+    board::Print("the model gives no classes: its outputs are for your own code\n");
+    return;
+  }
   constexpr std::size_t kStep = app::kSamples / 2;
   std::size_t have = 0;
   while (true) {

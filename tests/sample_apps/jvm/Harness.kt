@@ -12,6 +12,7 @@ import dev.edgeexport.sample.SelfTest
 import dev.edgeexport.sample.Tensor
 import dev.edgeexport.sample.TextFeatures
 import dev.edgeexport.sample.WordPiece
+import dev.edgeexport.sample.numbers
 import dev.edgeexport.sample.ranked
 import java.io.File
 import java.nio.ByteBuffer
@@ -73,6 +74,9 @@ fun main(arguments: Array<String>) {
             "encode" -> encode(arguments[1], arguments[2], arguments[3])
             "normalize" -> normalize(arguments[1], arguments[2] == "lowercase")
             "recordings" -> recordings(arguments[1], arguments[2])
+            "numbers" -> arguments.drop(1).map { it.toFloat() }.toFloatArray().let { values ->
+                println(numbers(Tensor.floats(listOf(1, values.size), values)))
+            }
             "open" -> open(arguments[1], arguments[2] == "reversed")
         }
     } catch (error: BundleException) {

@@ -65,3 +65,11 @@ public func ranked(_ scores: Tensor, _ labels: [String]) -> [Scored] {
         .map { Scored(label: $0.offset < labels.count ? labels[$0.offset] : "\($0.offset)", probability: $0.element / total) }
         .sorted { $0.probability > $1.probability }
 }
+
+private let numbersShown = 8
+
+/// What a model without classes gives, such as a regression's values: the numbers as they are, the first of many.
+public func numbers(_ output: Tensor) -> String {
+    let shown = output.values.prefix(numbersShown).map { String(format: "%.4g", $0) }.joined(separator: "  ")
+    return output.values.count > numbersShown ? "\(shown) …" : shown
+}

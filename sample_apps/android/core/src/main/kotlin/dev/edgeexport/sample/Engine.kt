@@ -50,3 +50,12 @@ fun ranked(scores: Tensor, labels: List<String>): List<Scored> {
     return shares.mapIndexed { index, share -> Scored(labels.getOrElse(index) { "$index" }, share / total) }
         .sortedByDescending { it.probability }
 }
+
+private const val NUMBERS = 8
+
+/** What a model without classes gives, such as a regression's values: the numbers as they are, the first of many. */
+fun numbers(output: Tensor): String {
+    val values = output.toList()
+    val shown = values.take(NUMBERS).joinToString("  ") { String.format(java.util.Locale.ROOT, "%.4g", it) }
+    return if (values.size > NUMBERS) "$shown …" else shown
+}

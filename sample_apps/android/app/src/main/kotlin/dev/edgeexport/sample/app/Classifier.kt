@@ -11,12 +11,13 @@ import dev.edgeexport.sample.ImageFeatures
 import dev.edgeexport.sample.LogMelFeatures
 import dev.edgeexport.sample.Pixels
 import dev.edgeexport.sample.Scales
-import dev.edgeexport.sample.Scored
 import dev.edgeexport.sample.Tensor
 import dev.edgeexport.sample.TextFeatures
 import dev.edgeexport.sample.Wav
 import dev.edgeexport.sample.WordPiece
+import dev.edgeexport.sample.numbers
 import dev.edgeexport.sample.ranked
+import java.util.Locale
 
 /** A bundle with its model and what makes inputs for it. Nothing here is for the main thread. */
 class Classifier(val bundle: Bundle, val engine: Engine) {
@@ -31,15 +32,15 @@ class Classifier(val bundle: Bundle, val engine: Engine) {
         else -> null
     }
 
-    fun text(given: List<String>): List<Scored> {
+    fun text(given: List<String>): String {
         val features = texts ?: throw BundleException("the model takes no text")
-        return scored(features.encode(given))
+        return answer(features.encode(given))
     }
 
-    fun file(resolver: ContentResolver, place: Uri): List<Scored> {
+    fun file(resolver: ContentResolver, place: Uri): String {
         val bytes = resolver.openInputStream(place)?.use { it.readBytes() }
             ?: throw BundleException("$place cannot be read")
-        return scored(
+        return answer(
             when (kind) {
                 "image" -> ImageFeatures(bundle.preprocess).encode(pixels(bytes))
                 "log-mel" -> LogMelFeatures(bundle.preprocess).let { it.encode(Wav.read(bytes, it.sampleRate)) }
@@ -48,9 +49,14 @@ class Classifier(val bundle: Bundle, val engine: Engine) {
         )
     }
 
-    private fun scored(arrays: Map<String, Tensor>): List<Scored> {
+    /** The likeliest classes, a line each; the numbers themselves of a model that gives none. */
+    private fun answer(arrays: Map<String, Tensor>): String {
         val outputs = engine.run(Scales.quantized(arrays, bundle.inputs))
-        return ranked(Scales.dequantized(outputs, bundle.outputs).getValue(bundle.outputs.first().name), bundle.labels)
+        val first = Scales.dequantized(outputs, bundle.outputs).getValue(bundle.outputs.first().name)
+        if (bundle.task != "classification") return numbers(first)
+        return ranked(first, bundle.labels).take(SHOWN).joinToString("\n") {
+            String.format(Locale.ROOT, "%s  %.1f %%", it.label, 100 * it.probability)
+        }
     }
 
     private fun pixels(bytes: ByteArray): Pixels {
@@ -63,5 +69,9 @@ class Classifier(val bundle: Bundle, val engine: Engine) {
         bitmap.getPixels(colours, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
         val data = ByteArray(3 * colours.size) { (colours[it / 3] shr (16 - 8 * (it % 3))).toByte() }
         return Pixels(bitmap.width, bitmap.height, data)
+    }
+
+    private companion object {
+        const val SHOWN = 5
     }
 }

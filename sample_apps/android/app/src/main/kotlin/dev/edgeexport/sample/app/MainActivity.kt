@@ -9,9 +9,7 @@ import android.widget.Button
 import android.widget.EditText
 import android.widget.TextView
 import dev.edgeexport.sample.Bundle
-import dev.edgeexport.sample.Scored
 import dev.edgeexport.sample.SelfTest
-import java.util.Locale
 import java.util.concurrent.Executors
 
 /** One screen: what the bundle is, a text or a file to classify, and the self-test. */
@@ -46,13 +44,14 @@ class MainActivity : Activity() {
     override fun onActivityResult(request: Int, result: Int, data: Intent?) {
         super.onActivityResult(request, result, data)
         val place: Uri = data?.data ?: return
-        if (request == CHOOSE && result == RESULT_OK) work { lines(it.file(contentResolver, place)) }
+        if (request == CHOOSE && result == RESULT_OK) work { it.file(contentResolver, place) }
     }
 
     private fun show(made: Classifier) {
         classifier = made
         val bundle = made.bundle
-        text(R.id.about).text = "${bundle.artifact}, ${bundle.task}, ${bundle.labels.size} classes"
+        val classes = if (bundle.task == "classification") ", ${bundle.labels.size} classes" else ""
+        text(R.id.about).text = "${bundle.artifact}, ${bundle.task}$classes"
         visible(R.id.first, made.texts != null)
         visible(R.id.second, made.texts?.count == 2)
         visible(R.id.classify, made.texts != null)
@@ -63,7 +62,7 @@ class MainActivity : Activity() {
     private fun classify() {
         val count = classifier?.texts?.count ?: return
         val given = listOf(R.id.first, R.id.second).take(count).map { findViewById<EditText>(it).text.toString() }
-        work { lines(it.text(given)) }
+        work { it.text(given) }
     }
 
     private fun choose() {
@@ -88,10 +87,6 @@ class MainActivity : Activity() {
         }
     }
 
-    private fun lines(classes: List<Scored>): String = classes.take(SHOWN).joinToString("\n") {
-        String.format(Locale.ROOT, "%s  %.1f %%", it.label, 100 * it.probability)
-    }
-
     private fun text(id: Int): TextView = findViewById(id)
 
     private fun button(id: Int, pressed: () -> Unit) = findViewById<Button>(id).setOnClickListener { pressed() }
@@ -102,6 +97,5 @@ class MainActivity : Activity() {
 
     private companion object {
         const val CHOOSE = 1
-        const val SHOWN = 5
     }
 }
