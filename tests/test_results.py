@@ -79,7 +79,7 @@ def test_the_fields_that_others_rely_on(tmp_path):
     report().write(tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     assert {"schema_version", "target", "model", "precision", "verdict", "size", "runs", "checks"} <= set(data)
-    assert set(data["size"]) == {"artifact_bytes", "source_float32_bytes", "ratio", "components"}
+    assert set(data["size"]) == {"artifact_bytes", "source_float32_bytes", "ratio", "components", "modules"}
     assert {"name", "bytes", "dtype"} == set(data["size"]["components"][0])
     run = data["runs"][0]
     assert {"runtime", "runtime_version", "device", "machine", "evidence", "peak_memory_bytes"} <= set(run)

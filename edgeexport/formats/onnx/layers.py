@@ -33,7 +33,7 @@ def find_layers(model: Any, settings: Settings) -> Iterator[Layer]:
             weights = _weights(graph, node)
             yield Layer(
                 name=node.name,
-                path=paths.get(node.output[0], "") or node.name,
+                path=paths.get(node.output[0], "") or module_path(node) or node.name,
                 operator=node.op_type,
                 weights=weights,
                 macs=weights * positions.get(node.output[0], 1),
@@ -42,12 +42,15 @@ def find_layers(model: Any, settings: Settings) -> Iterator[Layer]:
 
 
 def module_path(node: Any) -> str:
-    """The module that torch's exporter says a node comes from; empty where it says none."""
+    """The module that torch's exporters say a node comes from, in metadata or in a name such as ``/encoder/dense/Add``.
+
+    Empty where they say none.
+    """
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
             scopes = ast.literal_eval(entry.value)  # from the root to the operator itself
             return str(scopes[-2]) if len(scopes) > 1 else ""
-    return ""
+    return ".".join(node.name.split("/")[1:-1]) if node.name.startswith("/") else ""
 
 
 def _weights(graph: Graph, node: Any) -> int:
