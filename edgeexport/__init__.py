@@ -45,6 +45,12 @@ def export(
     verify: bool = True,
     on: Sequence[str] = ("local",),
     limit: int | None = None,
+    max_drop: float | None = None,
+    max_bytes: int | None = None,
+    max_latency_ratio: float | None = None,
+    trials: int = 12,
+    minutes: float | None = None,
+    sensitivity: bool = False,
     cache: bool = True,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -65,6 +71,13 @@ def export(
         verify: False leaves the bundle without a report.
         on: devices to verify on; the first is the reference for the others.
         limit: verify on the first so many samples.
+        max_drop: search for the smallest and fastest settings that lose at most so many points of the metric, 0.5 being
+            half a point; of perplexity, percent.
+        max_bytes: of the model, with ``max_drop``.
+        max_latency_ratio: over float32's latency, with ``max_drop``.
+        trials: of that search: models run on half of the evaluation set, at most.
+        minutes: after which the search begins nothing new.
+        sensitivity: let the search measure every layer's even where all of them may be quantized.
         cache: use what earlier exports of the same inputs left.
         trust_remote_code: let a model folder run Python code of its own.
         progress: told of every stage.
@@ -77,7 +90,7 @@ def export(
     """
     from pathlib import Path
 
-    from edgeexport.pipeline import Request, run_export
+    from edgeexport.pipeline import Request, SearchOptions, budget_of, run_export
     from edgeexport.progress import Progress
     from edgeexport.source import SourceOptions
 
@@ -97,7 +110,15 @@ def export(
         options=SourceOptions(trust_remote_code=trust_remote_code),
         use_cache=cache,
     )
-    bundle, _ = run_export(request, progress or Progress(), verify=verify, devices=tuple(on), limit=limit)
+    bundle, _ = run_export(
+        request,
+        progress or Progress(),
+        verify=verify,
+        devices=tuple(on),
+        limit=limit,
+        budget=budget_of(max_drop, max_bytes, max_latency_ratio),
+        options=SearchOptions(trials, None if minutes is None else 60 * minutes, sensitivity),
+    )
     return bundle
 
 

@@ -14,7 +14,6 @@ from edgeexport.cli.guard import CHECK_FAILED
 from edgeexport.settings import PRECISIONS
 
 if TYPE_CHECKING:
-    from edgeexport.analysis import Budget
     from edgeexport.results import Report
 
 Model = Annotated[
@@ -143,11 +142,12 @@ def export(
     if precision is not None:
         flags["precision"] = precision
     _check_arguments(target, recipe, flags, output)
-    budget = _budget(max_drop, max_size, max_latency_ratio)
     from edgeexport.cli import show
-    from edgeexport.pipeline import Request, SearchOptions, run_export
+    from edgeexport.pipeline import Request, SearchOptions, budget_of, run_export
     from edgeexport.source import SourceOptions
 
+    budget = budget_of(max_drop, None if max_size is None else parse_bytes(max_size), max_latency_ratio)
+    options = SearchOptions(trials, None if time is None else 60 * time, sensitivity)
     statuses, listed = [], []
     for name in target:
         request = Request(
@@ -164,7 +164,6 @@ def export(
             use_cache=cache,
         )
         devices = tuple(on or ("local",))
-        options = SearchOptions(trials, None if time is None else 60 * time, sensitivity)
         bundle, report = run_export(
             request,
             show.progress(),
@@ -203,22 +202,6 @@ def _check_arguments(targets: list[str], recipe: Path | None, flags: Mapping[str
         if target.name in names:
             raise TargetError(f"the target '{target.name}' is given twice, and would overwrite its own bundle")
         names.add(target.name)
-
-
-def _budget(drop: float | None, size: str | None, latency_ratio: float | None) -> Budget | None:
-    """What may be lost, or None where nothing was said of it."""
-    from edgeexport.analysis import Budget
-    from edgeexport.errors import RecipeError
-
-    if drop is None:
-        if size is not None or latency_ratio is not None:
-            raise RecipeError(
-                "--max-size and --max-latency-ratio bound a search for settings, which --max-drop begins",
-                "Add --max-drop, in points of the metric.",
-            )
-        return None
-    count = None if size is None else parse_bytes(size)
-    return Budget(drop=drop / 100, bytes=count, latency_ratio=latency_ratio)
 
 
 def parse_bytes(text: str) -> int:

@@ -14,7 +14,7 @@ from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, r
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
-from edgeexport.pipeline.searching import SearchOptions, limits_of, search, with_search
+from edgeexport.pipeline.searching import SearchOptions, budget_of, limits_of, search, with_search
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, rules
 from edgeexport.progress import Progress
 from edgeexport.results import Report
@@ -25,6 +25,7 @@ __all__ = [
     "Request",
     "SearchOptions",
     "StageRequest",
+    "budget_of",
     "compress",
     "measure_size",
     "open_device",

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from edgeexport import tree
-from edgeexport.analysis import Budget, Search, Trial
-from edgeexport.artifact import REPORT_PAGE, Bundle, Golden, digest_values, file_digest
-from edgeexport.conversion import Layer
+from edgeexport.analysis import Budget, Search
+from edgeexport.artifact import REPORT_PAGE, Bundle
 from edgeexport.disk import readable_disk_errors, write_whole
-from edgeexport.errors import ConversionError, ModelError, RecipeError
-from edgeexport.interface import quantize
-from edgeexport.job import RUNTIMES_FOLDER
+from edgeexport.errors import ConversionError, RecipeError
 from edgeexport.pipeline.exporting import Export
-from edgeexport.pipeline.opening import open_device
+from edgeexport.pipeline.laboratory import SEED, Laboratory, split
 from edgeexport.progress import Progress
 from edgeexport.report import html
-from edgeexport.results import Check, Report, Run, overall
-from edgeexport.runtimes import tensors
+from edgeexport.results import Check, Report, overall
 from edgeexport.search import space
-from edgeexport.search.strategy import Bounds, SearchRun
-from edgeexport.settings import Settings, Timing
+from edgeexport.search.strategy import SearchRun
 from edgeexport.stages import name_of
-from edgeexport.verify import budget as budgets
-from edgeexport.verify import size
-from edgeexport.verify.harness import Case, Plan, timing_example, verify_on
-
-SEED = 0
-_SCREENED = 64
-_ALONE = 24
-_LEAST_CHOOSING = 32
 
 
 @dataclass(frozen=True)
@@ -57,6 +39,30 @@ class SearchOptions:
     device: str = "local"
 
 
+def budget_of(points: float | None, count: int | None, latency_ratio: float | None) -> Budget | None:
+    """What may be lost, or None where nothing was said of it.
+
+    Args:
+        points: of the metric, in hundredths.
+        count: bytes.
+        latency_ratio: to float32.
+
+    Raises:
+        RecipeError: bounds without a drop, or a value that is none.
+    """
+    for what, value in (("points to lose", points), ("latency ratio", latency_ratio)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise RecipeError(f"{value} is no number of {what}", "Give zero or more.")
+    if points is not None:
+        return Budget(drop=points / 100, bytes=count, latency_ratio=latency_ratio)
+    if count is not None or latency_ratio is not None:
+        raise RecipeError(
+            "a size and a latency ratio bound a search for settings, which the points that may be lost begin",
+            "Add --max-drop, in points of the metric.",
+        )
+    return None
+
+
 def limits_of(budget: Budget) -> dict[str, Any]:
     """The budget as settings, so that the bundle is held to it wherever it is verified."""
     limits: dict[str, Any] = {}
@@ -67,22 +73,6 @@ def limits_of(budget: Budget) -> dict[str, Any]:
     if budget.latency_ratio is not None:
         limits["latency_ratio"] = budget.latency_ratio
     return {"limits": limits}
-
-
-def split(count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of the choosing and of the scoring samples, each in ascending order: halves, drawn at random.
-
-    Raises:
-        RecipeError: too few samples for either part to say anything.
-    """
-    if count < 2 * _LEAST_CHOOSING:
-        raise RecipeError(
-            f"a budget needs an evaluation set of {2 * _LEAST_CHOOSING} samples, and it has {count}: one half chooses "
-            "the settings, the other scores them",
-            "Give more with --evaluation.",
-        )
-    order = random.Random(seed).sample(range(count), count)
-    return sorted(order[: count // 2]), sorted(order[count // 2 :])
 
 
 def search(export: Export, budget: Budget, options: SearchOptions, progress: Progress) -> tuple[Search, dict[str, Any]]:
@@ -103,7 +93,7 @@ def search(export: Export, budget: Budget, options: SearchOptions, progress: Pro
     """
     _check(export)
     export.run_stages()
-    lab = _Laboratory(export, options.device, progress)
+    lab = Laboratory(export, options.device, progress)
     try:
         settings, origins = export.recipe.settings, export.recipe.origins
         precisions = space.families(export.target.precisions, settings.precision, origins["precision"])
@@ -178,212 +168,3 @@ def _check(export: Export) -> None:
             f"the stage '{bound[0]}' rounds to one integer scheme, and a search tries several",
             "Run it by itself and export its model with --precision, or leave --max-drop out.",
         )
-
-
-@dataclass
-class _Laboratory:
-    """See :class:`edgeexport.search.strategy.Laboratory`."""
-
-    export: Export
-    device_name: str
-    progress: Progress
-    metric: str = ""
-    evidence: Any = "measured"
-    _derived: dict[str, Export] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.device = open_device(self.device_name)
-        self.about = self.device.describe()
-        name = self.export.target.runtimes[0].name
-        self.runtime = self.about.instead.get(name, name)
-        assert self.export.evaluation is not None
-        self.samples = self.export.evaluation
-        self.choosing, self.scoring = split(len(self.samples), SEED)
-        drawn = random.Random(SEED).sample(self.choosing, min(_SCREENED, len(self.choosing)))
-        self._few = sorted(drawn)
-        self._fewer = sorted(drawn[:_ALONE])
-
-    @cached_property
-    def _references(self) -> Path:
-        return self.export.references(self.samples, None)
-
-    def variations(self, flags: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """See the protocol."""
-        recipe = self._with(flags).recipe
-        return space.variations(self.export.format.knobs, msgspec.to_builtins(recipe.settings), recipe.origins)
-
-    def bounds(self, flags: Mapping[str, Any]) -> Bounds:
-        """See the protocol."""
-        export = self._with(flags)
-        limits = export.recipe.settings.limits
-        ratio = None if limits.size_ratio is None else limits.size_ratio * export.float32_bytes
-        known = [bound for bound in (ratio, limits.artifact_bytes) if bound is not None]
-        return Bounds(min(known, default=None), limits.latency_ratio if self.about.timed else None)
-
-    def layers(self, flags: Mapping[str, Any]) -> list[Layer]:
-        """See the protocol."""
-        export = self._with(flags)
-        return list(export.format.layers(export.baseline, export.recipe.settings))
-
-    def overrides(
-        self, flags: Mapping[str, Any], precisions: Mapping[str, str], units: list[space.Unit]
-    ) -> dict[str, Any]:
-        """See the protocol."""
-        kinds: dict[str, list[space.Unit]] = {}
-        for unit in units:
-            if unit.path in precisions:
-                kinds.setdefault(precisions[unit.path], []).append(unit)
-        added = [
-            {"precision": kind, "name": "|".join(unit.pattern() for unit in members)} for kind, members in kinds.items()
-        ]
-        return self._overridden(flags, added)
-
-    def _overridden(self, flags: Mapping[str, Any], added: list[dict[str, Any]]) -> dict[str, Any]:
-        own = msgspec.to_builtins(self._with(flags).recipe.settings.overrides)
-        return {**flags, "overrides": [*own, *added]}
-
-    def screened(self, flags: Mapping[str, Any], timed: bool) -> Trial:
-        """See the protocol."""
-        return self._try(flags, self._few, timed=timed)
-
-    def alone(self, flags: Mapping[str, Any], unit: space.Unit, precision: str) -> Trial:
-        """See the protocol."""
-        added = [{"precision": "fp32", "name": unit.others()}]
-        if precision != flags["precision"]:
-            added.append({"precision": precision, "name": unit.pattern()})
-        return self._try(self._overridden(flags, added), self._fewer, timed=False)
-
-    def evaluated(self, flags: Mapping[str, Any], screened: Trial) -> Trial:
-        """See the protocol."""
-        return self._judged(flags, screened, self.choosing)
-
-    def scored(self, chosen: Trial) -> Trial:
-        """The chosen settings on the samples that chose nothing."""
-        trial = self._judged(chosen.settings, chosen, self.scoring)
-        return msgspec.structs.replace(trial, number=chosen.number, title=chosen.title)
-
-    def hopeless(self, screened: Trial) -> str:
-        """See the protocol; a drop on few samples counts where it is beyond the limit by two standard errors."""
-        settings = self._with(screened.settings).recipe.settings
-        limit = settings.limits.accuracy_drop
-        if limit is not None and screened.drop is not None and screened.unlike is not None:
-            error = (screened.unlike + 1) ** 0.5 / screened.samples
-            if screened.drop - 2 * error > limit:
-                return f"{screened.unlike} of {screened.samples} samples are unlike float32 already"
-        return ""
-
-    def _judged(self, flags: Mapping[str, Any], screened: Trial, numbers: Sequence[int]) -> Trial:
-        """The settings on a part of the evaluation set, held to every limit; the latency is the screened one."""
-        trial = self._try(flags, numbers, timed=False)
-        if trial.artifact_bytes is None:
-            return msgspec.structs.replace(trial, evaluated=True, kept=False)
-        settings = self._with(flags).recipe.settings
-        broken = [check for check in self._checks(flags, numbers) if check.verdict == "fail"]
-        limit = settings.limits.latency_ratio
-        slow = limit is not None and screened.latency_ratio is not None and screened.latency_ratio > limit
-        names = [check.name for check in broken] + (["latency_ratio"] if slow else [])
-        return msgspec.structs.replace(
-            trial,
-            evaluated=True,
-            latency_ratio=screened.latency_ratio,
-            kept=not names,
-            note=f"breaks the limit of {', '.join(names)}" if names else "",
-        )
-
-    def _checks(self, flags: Mapping[str, Any], numbers: Sequence[int]) -> list[Check]:
-        export = self._with(flags)
-        limits, run = export.recipe.settings.limits, self._run(flags, numbers, timed=False)
-        whole = size.measure(tree.size(export.artifact.path), export.float32_bytes, ())
-        tokens = export.source.task == "generation"
-        return [*budgets.size_checks(whole, limits), *budgets.run_checks(run, limits, tokens=tokens)]
-
-    def _try(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool) -> Trial:
-        """The settings on some samples; what cannot be converted or run is a trial with a note."""
-        trial = Trial(number=0, title="", settings=dict(flags), evaluated=False, samples=len(numbers))
-        try:
-            export = self._with(flags)
-            run = self._run(flags, numbers, timed)
-        except (RecipeError, ConversionError, ModelError) as error:
-            return msgspec.structs.replace(trial, note=str(error))
-        parity = run.parity
-        if run.error is not None or parity is None or parity.max_abs is None:
-            return msgspec.structs.replace(trial, note=run.error or "its outputs are not finite")
-        self.evidence = run.evidence
-        count = tree.size(export.artifact.path)
-        latency = run.latency_ms
-        return msgspec.structs.replace(
-            trial,
-            artifact_bytes=count,
-            size_ratio=count / export.float32_bytes,
-            latency_ratio=None if latency is None else latency.p50 / latency.float32_p50,
-            drop=self._drop(run),
-            unlike=parity.unlike,
-            snr_db=parity.snr_db,
-        )
-
-    def _drop(self, run: Run) -> float | None:
-        if run.accuracy is None or run.accuracy.reference is None:
-            return None
-        self.metric = run.accuracy.metric
-        if run.accuracy.higher_is_better:
-            return run.accuracy.reference - run.accuracy.value
-        return run.accuracy.value / run.accuracy.reference - 1
-
-    def _with(self, flags: Mapping[str, Any]) -> Export:
-        """The export with more settings; what does not depend on them is shared."""
-        key = digest_values(dict(flags))
-        if key not in self._derived:
-            self._derived[key] = self.export.with_found(flags)
-        return self._derived[key]
-
-    def _run(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool) -> Run:
-        """What the runtime does on some samples, or did in an earlier run of the same bytes."""
-        export = self._with(flags)
-        timing = export.recipe.settings.timing if timed else None
-        key = {
-            "artifact": _digest(export.artifact.path),
-            "references": self._references.name,
-            "numbers": digest_values({"numbers": list(numbers)}),
-            "timing": msgspec.to_builtins(timing),
-            "runtime": self.runtime,
-            "device": asdict(self.about),
-            "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.*")}),
-        }
-
-        def fill(folder: Path) -> None:
-            run, _ = verify_on(self.device, self.runtime, self._plan(export, numbers, timing), self.progress)
-            (folder / "run.json").write_bytes(msgspec.json.encode(run))
-
-        entry = export.cache.make("trials", key, fill)
-        return msgspec.json.decode((entry / "run.json").read_bytes(), type=Run)
-
-    def _plan(self, export: Export, numbers: Sequence[int], timing: Timing | None) -> Plan:
-        manifest = export.manifest(Golden(samples=0, origin="evaluation"), None, ())
-        bundle = Bundle(export.artifact.path.parent, manifest)
-        cases = self._cases(export, bundle, numbers)
-        first = next(cases)
-        settings: Settings = export.recipe.settings
-        return Plan(
-            bundle=bundle,
-            cases=itertools.chain([first], cases),
-            count=len(numbers),
-            over="evaluation",
-            timing=settings.timing,
-            example=timing_example(bundle, first.inputs, settings.timing),
-            float32=None if timing is None or timing.pairs == 0 else export.baseline.path,
-        )
-
-    def _cases(self, export: Export, bundle: Bundle, numbers: Sequence[int]) -> Iterator[Case]:
-        chosen = set(numbers)
-        outputs = tensors.Reader(str(self._references))
-        fed = export.fed(self.samples, max(numbers) + 1)
-        for number, ((sample, arrays), reference) in enumerate(zip(fed, outputs, strict=False)):
-            if number in chosen:
-                given = arrays if bundle.manifest.decoder is not None else quantize(arrays, bundle.signature)
-                yield Case(sample, given, reference, scored=True)
-
-
-def _digest(artifact: Path) -> str:
-    """Of the artifact's bytes, be it a file or a folder."""
-    names = {str(entry.relative_to(artifact.parent)): file_digest(entry) for entry in tree.entries(artifact)}
-    return digest_values(names)
