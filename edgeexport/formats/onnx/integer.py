@@ -90,11 +90,13 @@ def quantize_static(graph: Graph, names: Sequence[str], settings: Settings, feed
     rules = settings.quantization
     op_types = sorted({node.op_type for node in graph.nodes if node.name in set(names)})
     wanted = _chosen_activations(graph, set(names))
-    ranges = find_ranges(graph.model, wanted, settings.calibration, feeds)
+    # All that the rules could quantize, so that a conversion with other overrides finds its ranges remembered.
+    every = _chosen_activations(graph, {*names, *_by_rule(graph, rules, "w8a8")})
+    ranges = find_ranges(graph.model, every, settings.calibration, feeds)
     correction = BiasCorrection(graph, set(names), feeds("means of channels")) if rules.bias_correction else None
     data = {}
-    for name, interval in ranges.items():
-        low, high = spanning_zero(interval)
+    for name in wanted:
+        low, high = spanning_zero(ranges[name])
         data[name] = TensorData(lowest=np.float32(low), highest=np.float32(high))
     model = copy_model(graph.model)  # the bias correction compares with the float graph
     note_shapes(model)
