@@ -38,7 +38,7 @@ class Allocation:
 
 def allocate(
     units: Mapping[str, Mapping[str, Choice]],
-    noise: float,
+    noise: float | None,
     *,
     weight_of_bytes: float,
     most_bytes: float | None = None,
@@ -48,7 +48,7 @@ def allocate(
 
     Args:
         units: for each unit's path, its choices by precision.
-        noise: the sum of noise, at most.
+        noise: the sum of noise, at most; None asks for the least that the other bounds allow.
         weight_of_bytes: what a byte counts beside a share of latency.
         most_bytes, most_time: bounds on the sums; None is no bound.
 
@@ -69,8 +69,9 @@ def allocate(
         if bound is not None:
             scale = max(float(np.abs(values).max()), abs(bound), 1e-300)  # the solver's tolerances are absolute
             constraints.append(LinearConstraint(values / scale, -np.inf, bound / scale))
-    # The least noise decides between equals, so that the answer does not hang on the solver's order.
-    cost = times + weight_of_bytes * sizes + 1e-6 * noises / max(float(noises.max()), 1e-300)
+    spent, loud = times + weight_of_bytes * sizes, noises / max(float(noises.max()), 1e-300)
+    # The other one decides between equals, so that the answer does not hang on the solver's order.
+    cost = loud + 1e-6 * spent if noise is None else spent + 1e-6 * loud
     found = milp(cost, constraints=constraints, integrality=np.ones(len(names)), bounds=Bounds(0, 1))
     if found.x is None:
         return None

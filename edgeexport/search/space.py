@@ -41,13 +41,24 @@ class Unit:
 
     @property
     def alternatives(self) -> tuple[str, ...]:
-        """Precisions that all of them may have instead, the cheapest first."""
-        first, *others = (layer.alternatives for layer in self.layers)
+        """Precisions that its layers with weights may have instead, or all where none has any; the cheapest first."""
+        first, *others = (layer.alternatives for layer in self._deciding())
         return tuple(precision for precision in first if all(precision in other for other in others))
 
-    def pattern(self) -> str:
-        """A regular expression that an override matches these layers by, and no other."""
-        return f"^({'|'.join(re.escape(layer.name) for layer in self.layers)})$"
+    def overrides(self, precision: str, base: str) -> list[dict[str, str]]:
+        """Overrides that give it a precision: what of it has no such form computes in float then.
+
+        Args:
+            precision: one of :attr:`alternatives`, or ``base``.
+            base: what its layers have without overrides.
+        """
+        able = [layer for layer in self.layers if precision in (base, *layer.alternatives)]
+        left = [layer for layer in self.layers if layer not in able]
+        kinds = ((precision, able), ("fp32", left))
+        return [{"precision": kind, "name": _pattern(layers)} for kind, layers in kinds if layers]
+
+    def _deciding(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if layer.weights) or self.layers
 
     def others(self) -> str:
         """One that matches every layer but these."""
@@ -65,6 +76,11 @@ def group(layers: Iterable[Layer]) -> list[Unit]:
         if len(units) <= _MOST_UNITS or depth == 1:
             return [Unit(path, tuple(found)) for path, found in units.items()]
         depth -= 1
+
+
+def _pattern(layers: Iterable[Layer]) -> str:
+    """A regular expression that an override matches these layers by, and no other."""
+    return f"^({'|'.join(re.escape(layer.name) for layer in layers)})$"
 
 
 def bytes_of(weights: int, precision: str) -> int:

@@ -24,7 +24,7 @@ from edgeexport.merge import merge
 from edgeexport.search.allocate import Allocation, Choice, allocate
 from edgeexport.search.space import Unit, bytes_of, computes_in_float, group
 
-_STEPS = (0.5, 0.25, 0.1, 0.03, 0.01, 0.003)
+_STEPS = (0.5, 0.25, 0.12, 0.06, 0.03, 0.01, 0.003)
 """Shares of a family's noise that its allocations may have, one after another."""
 _ALIKE = 1.1
 """Costs that differ by less than this count as equal, as latencies do not repeat exactly."""
@@ -284,19 +284,20 @@ class SearchRun:
         sizes, times = (sum(getattr(choice, key) for choice in base.values()) for key in ("bytes", "time"))
         bounds = self._lab.bounds(family.best.settings)
         float32 = size / family.best.size_ratio if family.best.size_ratio else 1.0
-        while family.step < len(_STEPS):
-            share = _STEPS[family.step]
+        size_bound = None if bounds.bytes is None else bounds.bytes - size + sizes
+        time_bound = None if bounds.latency_ratio is None else bounds.latency_ratio - latency + times
+        while family.step <= len(_STEPS):
+            # What no allocation can reach under the bounds ends in the one of least noise.
+            share = _STEPS[family.step] if family.step < len(_STEPS) else None
             family.step += 1
             found = allocate(
                 family.choices,
-                noise * share,
+                None if share is None else noise * share,
                 weight_of_bytes=1 / float32,
-                most_bytes=None if bounds.bytes is None else bounds.bytes - size + sizes,
-                most_time=None if bounds.latency_ratio is None else bounds.latency_ratio - latency + times,
+                most_bytes=size_bound,
+                most_time=time_bound,
             )
-            if found is None:
-                return
-            if found.precisions not in family.seen:
+            if found is not None and found.precisions not in family.seen:
                 family.seen.append(found.precisions)
                 cost = (size + found.bytes - sizes) / float32 * (latency + found.time - times)
                 self._push(cost, family, found)
