@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgeexport import tree
+from edgeexport.analysis import LintFinding
 from edgeexport.decoder import Decoder, text_signature
 from edgeexport.disk import PARTIAL
 from edgeexport.errors import BundleError
@@ -91,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         versions: the tools that made the artifact.
         source: name, fingerprint and float32 parameter bytes of the source, and the stages that made it what it is.
         notes: what the converter decided by rule.
+        lint: what is odd about the calibration set.
         files: SHA-256 of every file but the manifest and the reports, by path.
     """
 
@@ -110,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     source: dict[str, Any]
     notes: tuple[str, ...] = ()
+    lint: tuple[LintFinding, ...] = ()
     files: dict[str, str] = {}
 
 

@@ -3,6 +3,7 @@
     EdgeExportError                 exit 2
     ├── ModelError                  the model cannot be found, read, or is of a kind that is not supported
     ├── SamplesError                a calibration or evaluation set is missing, malformed or unfit
+    │   └── LintError               a calibration set would spoil what is learnt from it; carries the findings
     ├── TargetError                 no such target, or its profile does not validate
     ├── RecipeError                 an unknown or contradictory setting
     ├── OutputError                 the output place is taken or cannot be written
@@ -17,6 +18,8 @@ A message says what was wrong, where, and what to do.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class EdgeExportError(Exception):
@@ -44,6 +47,20 @@ class ModelError(EdgeExportError):
 
 class SamplesError(EdgeExportError):
     """A calibration or evaluation set is missing, malformed or unfit for its purpose."""
+
+
+class LintError(SamplesError):
+    """A calibration set would spoil what is learnt from it.
+
+    Args:
+        what: one sentence with every error that was found.
+        hint: what to do, and how to overrule.
+        findings: all of them, warnings too; see :class:`edgeexport.analysis.LintFinding`.
+    """
+
+    def __init__(self, what: str, hint: str | None = None, findings: tuple[Any, ...] = ()) -> None:
+        super().__init__(what, hint)
+        self.findings = findings
 
 
 class TargetError(EdgeExportError):

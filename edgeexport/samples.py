@@ -35,6 +35,8 @@ __all__ = [
     "Samples",
     "check_calibration",
     "check_count",
+    "check_finite",
+    "encoder",
     "feeds",
     "open_samples",
 ]
@@ -169,9 +171,27 @@ def feeds(
     """
     if isinstance(samples, Samples) and samples.kind != preprocess.accepts:
         raise wrong_kind(preprocess.accepts, f"{samples.path} is {samples.what}")
+    encode = encoder(preprocess, signature, assets)
+    for sample in samples:
+        arrays = encode(sample)
+        signature.check(arrays, sample.name)
+        check_finite(arrays, sample)
+        yield sample, arrays
+
+
+def encoder(
+    preprocess: Preparer, signature: Signature, assets: Path | None = None
+) -> Callable[[Sample], dict[str, np.ndarray]]:
+    """What :func:`feeds` makes of each sample, before it is held to the signature.
+
+    Raises:
+        SamplesError: by the result: a sample of another kind, or one that the preprocessing refuses.
+        ModelError: a file that the preprocessing needs is missing or broken.
+    """
     encode = preprocess.prepare(assets)
     names = [spec.name for spec in signature.inputs]
-    for sample in samples:
+
+    def named(sample: Sample) -> dict[str, np.ndarray]:
         arrays = encode(sample)
         if preprocess.accepts == "text":
             arrays = {name: array for name, array in arrays.items() if name in names}
@@ -179,9 +199,9 @@ def feeds(
             arrays = {_only_input(names, sample): arrays[""]}
         if preprocess.accepts == "arrays":
             arrays = {name: _as_wanted(name, array, signature) for name, array in arrays.items()}
-        signature.check(arrays, sample.name)
-        _check_finite(arrays, sample)
-        yield sample, arrays
+        return arrays
+
+    return named
 
 
 class CheckedFeeds:
@@ -289,7 +309,12 @@ def _as_wanted(name: str, array: np.ndarray, signature: Signature) -> np.ndarray
     return array
 
 
-def _check_finite(arrays: Mapping[str, np.ndarray], sample: Sample) -> None:
+def check_finite(arrays: Mapping[str, np.ndarray], sample: Sample) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        SamplesError: naming the sample and the array.
+    """
     import numpy as np
 
     for name, array in arrays.items():

@@ -94,12 +94,17 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         percentile: the share that ``percentile`` keeps, in percent.
         bins: histogram bins for ``percentile`` and ``mse``.
         minimum_samples: fewer than this is refused.
+        lint: what becomes of errors that :mod:`edgeexport.lint` finds in the calibration set: ``error`` stops the
+            export, ``warn`` reports them as warnings, ``off`` does not look.
+        ignore: names of its rules that are overruled: their errors become warnings, their warnings are left out.
     """
 
     method: Literal["minmax", "percentile", "mse"]
     percentile: Annotated[float, msgspec.Meta(gt=50, le=100)] = 99.99
     bins: Annotated[int, msgspec.Meta(ge=128)] = 2048
     minimum_samples: Count
+    lint: Literal["error", "warn", "off"] = "error"
+    ignore: tuple[str, ...] = ()
 
 
 class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,6 +12,7 @@ from edgeexport.errors import ModelError, RecipeError
 from edgeexport.merge import merge
 from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, run_stage
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
+from edgeexport.pipeline.linting import LintRequest, run_lint
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
 from edgeexport.pipeline.searching import SearchOptions, budget_of, limits_of, search, with_search
@@ -22,6 +23,7 @@ from edgeexport.samples import Samples
 
 __all__ = [
     "Budget",
+    "LintRequest",
     "Request",
     "SearchOptions",
     "StageRequest",
@@ -32,6 +34,7 @@ __all__ = [
     "open_format",
     "open_source",
     "run_export",
+    "run_lint",
     "run_verify",
 ]
 
@@ -95,6 +98,7 @@ def _within(
     held = replace(request, flags=merge(limits_of(budget), request.flags))
     export = Export(held, progress, cache)
     check_packaging(export.target.packaging)
+    export.judge(learns=True)
     found, settings = search(export, budget, options, progress)
     output = request.output or Path(f"{export.source.name}-{export.target.name}-within-budget")
     return replace(held, found=settings, output=output), found

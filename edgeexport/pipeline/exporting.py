@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeexport import tree
+from edgeexport.analysis import LintFinding
 from edgeexport.artifact import (
     GOLDEN,
     Artifact,
@@ -30,6 +31,7 @@ from edgeexport.disk import readable_disk_errors
 from edgeexport.interface import fitted, for_source, quantize
 from edgeexport.pipeline.checking import check_labels, check_sets, check_tokens
 from edgeexport.pipeline.compressing import Compression, Record, Sets
+from edgeexport.pipeline.linting import lint_export
 from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
 from edgeexport.pipeline.packaging import check_memory, keep_references, pack_extras
@@ -119,6 +121,7 @@ class Export:
         check_place(self.output)
         self._found: dict[Hashable, dict[str, Any]] = {}
         self._stages: list[Record] = []
+        self._lint: tuple[LintFinding, ...] = ()
 
     def with_found(self, found: Mapping[str, Any]) -> Export:
         """The same with settings that a search tries, its stages run; what does not depend on them is shared."""
@@ -138,6 +141,7 @@ class Export:
     def pack(self) -> Bundle:
         """Run the recipe's stages, convert and write the bundle, without a report."""
         with readable_disk_errors(self.output):
+            self.judge()
             self.run_stages()
             artifact = self.artifact
             check_labels(self.evaluation, self.source, artifact.signature.outputs[0])
@@ -159,6 +163,10 @@ class Export:
                 stages = (record.note for record in self._stages)
                 bundle = write_manifest(folder, self.manifest(golden, reference, (*stages, *artifact.notes, *notes)))
             return Bundle(self.output, bundle.manifest)
+
+    def judge(self, learns: bool = False) -> None:
+        """Refuse a calibration set that is unfit; see :func:`lint_export`. Stages have not been run yet."""
+        self._lint = lint_export(self._sets, self.source, self.recipe.settings, self.cache, self.progress, learns)
 
     def run_stages(self) -> None:
         """Make the better source that the recipe asks for."""
@@ -388,4 +396,5 @@ class Export:
                 **({"stages": [record.reproducible() for record in self._stages]} if self._stages else {}),
             },
             notes=notes,
+            lint=self._lint,
         )

@@ -160,6 +160,7 @@ class Verification:
                 *_stand_ins(runs),
                 *releases.notes(runs, target),
             ),
+            lint=bundle.manifest.lint,
         )
         page = html.render(report).encode()
         with readable_disk_errors(bundle.path):
