@@ -10,7 +10,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 def test_the_drawing_names_every_error_and_its_exit_code():
-    drawn = re.findall(r"^    (?:[├└]── )?(\w+)", errors.__doc__, re.MULTILINE)
+    drawn = re.findall(r"^    (?:│   )?(?:[├└]── )?(\w+)", errors.__doc__, re.MULTILINE)
     assert set(drawn) - {"│"} == {kind.__name__ for kind in KINDS}
 
 

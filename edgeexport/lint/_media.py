@@ -123,3 +123,11 @@ def sample_rate(sample: Sample) -> int | None:
         return int(soundfile.info(sample.record).samplerate)
     except (soundfile.SoundFileError, OSError):
         return None
+
+
+def no_text(sample: Sample) -> bool:
+    """Whether all that a record has for columns of text is white space."""
+    if isinstance(sample.record, Path):
+        return False
+    texts = [value for value in sample.record.values() if isinstance(value, str)]
+    return bool(texts) and not "".join(texts).strip()

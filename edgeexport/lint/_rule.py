@@ -36,15 +36,22 @@ class Rule(Protocol):
     """A rule, ready to be asked."""
 
     rule: str
+    unless: tuple[str, ...]
 
     def __call__(self, view: View) -> Iterator[Found]: ...
 
 
-def rule(name: str) -> Callable[[Look], Rule]:
-    """Name a function as a rule."""
+def rule(name: str, unless: tuple[str, ...] = ()) -> Callable[[Look], Rule]:
+    """Name a function as a rule.
+
+    Args:
+        name: the rule's.
+        unless: rules whose findings explain this one's, which are then left out: noise has another range, too.
+    """
 
     def mark(look: Look) -> Rule:
         look.rule = name  # type: ignore[attr-defined]
+        look.unless = unless  # type: ignore[attr-defined]
         return look  # type: ignore[return-value]
 
     return mark
@@ -63,13 +70,15 @@ def rules() -> dict[str, Rule]:
 
 
 def findings(view: View) -> tuple[LintFinding, ...]:
-    """What all rules find, errors first."""
+    """What all rules find, errors first, and no consequences of what another rule found."""
     found = [
         LintFinding(rule=name, level=one.level, evidence=one.evidence, remedy=one.remedy)
         for name, look in rules().items()
         for one in look(view)
     ]
-    return tuple(sorted(found, key=lambda one: one.level != "error"))
+    names = {one.rule for one in found}
+    kept = (one for one in found if names.isdisjoint(rules()[one.rule].unless))
+    return tuple(sorted(kept, key=lambda one: one.level != "error"))
 
 
 def overruled(found: tuple[LintFinding, ...], calibration: Calibration) -> tuple[LintFinding, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeexport.errors import SamplesError
 from edgeexport.lint import _measures
-from edgeexport.lint._media import Look, Seen, sample_rate
+from edgeexport.lint._media import Look, Seen, no_text, sample_rate
 from edgeexport.lint._subject import Subject
 from edgeexport.samples import Label, Sample, Samples, check_finite
 
@@ -80,6 +80,7 @@ class Refusal:
         not_finite: it holds NaN or infinity.
         turned: how its axes would fit in another order, or "".
         rate: the recording's own, where that is not the model's.
+        empty: it is a text of white space at most.
     """
 
     name: str
@@ -87,11 +88,12 @@ class Refusal:
     not_finite: bool = False
     turned: str = ""
     rate: int | None = None
+    empty: bool = False
 
     @property
     def explained(self) -> bool:
         """Whether a rule of its own tells of it."""
-        return self.not_finite or bool(self.turned) or self.rate is not None
+        return self.not_finite or self.empty or bool(self.turned) or self.rate is not None
 
 
 @dataclass
@@ -194,6 +196,8 @@ def _refusal(sample: Sample, error: SamplesError, arrays: Arrays, subject: Subje
         if axes is not None:
             shape = [array.shape[axis] for axis in axes]
             return Refusal(sample.name, error, turned=f"'{name}' has shape {list(array.shape)}, not {shape}")
+    if no_text(sample):
+        return Refusal(sample.name, error, empty=True)
     rate = sample_rate(sample)
     wanted_rate = getattr(subject.preprocess, "sample_rate", rate)
     return Refusal(sample.name, error, rate=None if rate == wanted_rate else rate)

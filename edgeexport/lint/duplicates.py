@@ -19,7 +19,7 @@ def exact(view: View) -> Iterator[Found]:
     yield from _report(len(kept) - len(set(kept)), view, "are exact copies of earlier ones")
 
 
-@rule("duplicates-after-preprocessing")
+@rule("duplicates-after-preprocessing", unless=("unknown-tokens", "truncated-texts", "dark-pixels"))
 def encoded(view: View) -> Iterator[Found]:
     """Samples that differ, and are the same to the model: by case, by what was cut off, by a file's format."""
     seen = view.calibration

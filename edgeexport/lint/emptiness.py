@@ -12,11 +12,15 @@ _SOME = 0.02
 _MOST = 0.5
 
 
-@rule("constant-samples")
+@rule("constant-samples", unless=("unknown-tokens",))
 def constant(view: View) -> Iterator[Found]:
     """Images of one colour, arrays of one value: nothing differs by more than 2 % of the set's range."""
     seen = view.calibration
-    if view.subject.preprocess.accepts in ("image", "arrays"):
+    values = {name: {*one.lows, *one.highs} for name, one in seen.inputs.items()}
+    if values and all(len(some) == 1 for some in values.values()):
+        shown = ", ".join(f"'{name}' is {some.pop():g} throughout" for name, some in values.items())
+        yield Found("error", f"the samples do not vary: {shown}", "Calibrate on real data.")
+    elif view.subject.preprocess.accepts in ("image", "arrays"):
         yield from _report(seen.blank(), view, "hold one value throughout, within 2 % of the set's range")
 
 
@@ -28,7 +32,17 @@ def silent(view: View) -> Iterator[Found]:
 
 @rule("empty-texts")
 def empty(view: View) -> Iterator[Found]:
-    """Texts that are white space, or of which the tokenizer makes nothing."""
+    """Texts that are white space, or of which the tokenizer makes nothing; an error where not even a special token is
+    left, for such a sample cannot be encoded."""
+    refused = [one for one in view.calibration.refused if one.empty]
+    if refused:
+        yield Found(
+            "error",
+            f"{len(refused)} of {view.calibration.looked} samples have no text that gives a token; the first: "
+            f"{refused[0].name}",
+            "Remove them.",
+        )
+        return
     yield from _report([seen.empty for seen in view.calibration.seen], view, "have no text that gives a token")
 
 

@@ -13,7 +13,7 @@ _RATIO = 2.0
 _CUT = 0.25
 
 
-@rule("lengths-unlike-evaluation")
+@rule("lengths-unlike-evaluation", unless=("random-tokens", "shredded-texts", "unknown-tokens", "truncated-texts"))
 def unlike(view: View) -> Iterator[Found]:
     """Positions and sums over a text reach other values in texts half or twice as long."""
     here, there = _lengths(view.calibration), _lengths(view.evaluation)

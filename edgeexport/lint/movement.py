@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import median
 
 from edgeexport.lint._movement import growth
 from edgeexport.lint._rule import Found, rule
 from edgeexport.lint._view import View
 
 _INPUT = 0.5
-_TYPICAL = 0.1
+_GROWTH, _SHARE, _LAYERS = 0.1, 0.15, 3
 _LEAST = 32
 
 
@@ -34,19 +33,19 @@ def inputs(view: View) -> Iterator[Found]:
             )
 
 
-@rule("activation-ranges-move")
+@rule("activation-ranges-move", unless=("input-range-moves",))
 def activations(view: View) -> Iterator[Found]:
-    """Ranges inside the float32 model that are a tenth wider over all samples than over half, in half of its layers."""
+    """Ranges inside the float32 model that are a tenth wider over all samples than over half, in 15 % of its layers."""
     moved = view.movement
     if moved is None or not moved.growth:
         return
-    typical = median(moved.growth.values())
-    if typical > _TYPICAL:
-        worst = max(moved.growth, key=lambda path: moved.growth[path])
+    moving = [path for path, growth in moved.growth.items() if growth > _GROWTH]
+    if len(moving) >= _LAYERS and len(moving) > _SHARE * len(moved.growth):
+        worst = max(moving, key=lambda path: moved.growth[path])
         yield Found(
             "warning",
-            f"ranges of {len(moved.growth)} layers are {_percent(typical)} wider (median) over {moved.samples} samples "
-            f"than over half of them; most in {worst}: {_percent(moved.growth[worst])}",
+            f"the ranges of {len(moving)} of {len(moved.growth)} layers are over {_GROWTH:.0%} wider over "
+            f"{moved.samples} samples than over half of them; most in {worst}: {_percent(moved.growth[worst])}",
             "Add samples until ranges stay, or use calibration.method=mse or percentile.",
         )
 

@@ -98,7 +98,7 @@ def unknown(view: View) -> Iterator[Found]:
         )
 
 
-@rule("shredded-texts")
+@rule("shredded-texts", unless=("unknown-tokens",))
 def shredded(view: View) -> Iterator[Found]:
     """Texts that fall into far shorter tokens than those of the evaluation set, or than words do."""
     ours, theirs = _token_length(view.calibration), _token_length(view.evaluation)

@@ -39,7 +39,7 @@ def dark(view: View) -> Iterator[Found]:
         )
 
 
-@rule("range-unlike-evaluation")
+@rule("range-unlike-evaluation", unless=("dark-pixels", "noise-images", "noise-arrays", "noise-recordings"))
 def unlike(view: View) -> Iterator[Found]:
     """Values that spread wider or closer than the evaluation set's, or around another mean."""
     if view.evaluation is None:
