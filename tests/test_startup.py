@@ -26,6 +26,8 @@ except SystemExit as end:
         ([], 2),
         (["export", "--help"], 0),
         (["verify", "--help"], 0),
+        (["lint", "--help"], 0),
+        (["lint", "model", "--calibration", "set.npz", "-t", "nope"], 2),
         (["targets"], 0),
         (["targets", "raspberry-pi-5"], 0),
         (["targets", "nope"], 2),

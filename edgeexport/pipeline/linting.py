@@ -33,6 +33,12 @@ from edgeexport.token_samples import as_texts, longest_text
 _FINDINGS = "findings.json"
 _TEXT = Signature((TensorSpec("input_ids", "int64", (1, "sequence")),), ())
 _LEARNING = frozenset({*STATIC, "w8a8-dynamic"})
+_OFF = LintFinding(
+    rule="lint-off",
+    level="warning",
+    evidence="the calibration set was not looked at (calibration.lint=off)",
+    remedy="Look at it with `edgeexport lint`.",
+)
 
 
 def lint_export(
@@ -46,8 +52,10 @@ def lint_export(
     """
     rules = settings.calibration
     learns = settings.precision in _LEARNING or any(one.precision in _LEARNING for one in settings.overrides)
-    if sets.calibration is None or rules.lint == "off" or not (learns or settings.compress):
+    if sets.calibration is None or not (learns or settings.compress):
         return ()
+    if rules.lint == "off":
+        return (_OFF,)
     found = overruled(_kept(sets, source, settings, cache, progress), rules)
     stop(found, str(sets.calibration.path))
     for one in found:

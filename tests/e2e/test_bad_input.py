@@ -318,13 +318,14 @@ class Running:
 def start(command, cache, linear, board, tmp_path):
     """Start an export that verifies for long; the fixture's own cache and temporary folder."""
     model = slow_model(tmp_path / "slow.onnx")
-    np.savez(tmp_path / "set.npz", x=np.random.default_rng(0).standard_normal((1200, 16)).astype(np.float32))
+    for seed, name in enumerate(("set", "other")):
+        np.savez(tmp_path / f"{name}.npz", x=np.random.default_rng(seed).standard_normal((1200, 16)).astype(np.float32))
     (tmp_path / "tmp").mkdir()
     processes = []
 
     def run(*more):
         arguments = ["export", model, "-t", board, "--precision", "w8a8", "-o", "out", *more]
-        arguments += ["--calibration", tmp_path / "set.npz", "--evaluation", tmp_path / "set.npz"]
+        arguments += ["--calibration", tmp_path / "set.npz", "--evaluation", tmp_path / "other.npz"]
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("edgeexport")), *map(str, arguments)],
             cwd=command.folder,
