@@ -86,7 +86,12 @@ def test_refused(flags, said):
 
 def test_the_digest_covers_what_decides_bytes_and_nothing_else():
     digest = resolve(Profile()).digest()
-    for same in ({"limits": {"size_ratio": 0.1}}, {"timing": {"pairs": 9}}, {"golden_samples": 9}, {"calibration": {"lint": "off"}}):
+    for same in (
+        {"limits": {"size_ratio": 0.1}},
+        {"timing": {"pairs": 9}},
+        {"golden_samples": 9},
+        {"calibration": {"lint": "off"}},
+    ):
         assert resolve(Profile(), flags=same).digest() == digest
     for other in (
         {"precision": "w8"},

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _LEAST_AXIS = 4
 """Shorter axes, such as those of colours, have no neighbours to speak of."""
 
+_MIDDLE = 128
 _FRAME = 256
 
 
@@ -19,7 +20,7 @@ def neighbours(array: np.ndarray) -> tuple[float, ...]:
     """Pearson's correlation of values with the next along each axis of at least 4, NaN along shorter ones.
 
     The mean over the long axes is taken off first, so that channels of unlike brightness do not count as alike.
-    White noise has 0 ± 1/sqrt(values); photographs have 0.6 to 1.
+    White noise has 0 ± 1/sqrt(values); photographs have 0.6 to 1. Of long axes the middle 128 count, for speed.
     """
     import numpy as np
 
@@ -27,7 +28,8 @@ def neighbours(array: np.ndarray) -> tuple[float, ...]:
     found = [float("nan")] * array.ndim
     if not long:
         return tuple(found)
-    values = array.astype(np.float64)
+    middle = tuple(slice(max(0, (length - _MIDDLE) // 2), (length + _MIDDLE) // 2) for length in array.shape)
+    values = array[middle].astype(np.float64)
     values = values - values.mean(axis=long, keepdims=True)
     for axis in long:
         first = values[(slice(None),) * axis + (slice(None, -1),)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,7 @@ def looker(preprocess: Preprocess, assets: Path | None, every: int) -> Look:
 def _texts(preprocess: TokenizerPreprocess, assets: Path | None) -> Look:
     tokenizer: Any = open_tokenizer(assets)
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    name = getattr(tokenizer.model, "unk_token", None)
-    strange = None if name is None else tokenizer.token_to_id(str(name))
+    strange = _unknown(tokenizer)
 
     def look(sample: Sample, number: int) -> Seen:
         del number
@@ -83,6 +83,18 @@ def _texts(preprocess: TokenizerPreprocess, assets: Path | None) -> Look:
         )
 
     return look
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """The token that stands for what the tokenizer does not know; None where it knows everything, as bytes do."""
+    name = getattr(tokenizer.model, "unk_token", None)
+    if name is not None:
+        number = tokenizer.token_to_id(str(name))
+    elif type(tokenizer.model).__name__ == "Unigram":  # which tells only in its file
+        number = json.loads(tokenizer.to_str())["model"].get("unk_id")
+    else:
+        number = None
+    return None if number is None else int(number)
 
 
 def _columns(preprocess: TokenizerPreprocess, record: Mapping[str, object]) -> Sequence[str]:

@@ -78,7 +78,7 @@ def observe(
             rest = (one for number, one in enumerate(stream, 1) if int(number / step) != int((number - 1) / step))
             taken = 1
             for batch in _alike(enumerate(rest, 1), _BATCH if together else 1):
-                watch.run(names, batch)
+                watch.run_all(names, batch)
                 taken += len(batch)
     finally:
         torch.set_num_threads(threads)
@@ -117,10 +117,13 @@ class _Watch:
         self._numbers: list[int] = []
 
     def __enter__(self) -> _Watch:
+        from torch import nn
+
+        passing = (nn.Identity, nn.Dropout)  # whose outputs are what they read
         self._hooks = [
             one.register_forward_hook(functools.partial(self._see, path))
             for path, one in self._module.named_modules()
-            if next(one.children(), None) is None
+            if next(one.children(), None) is None and not isinstance(one, passing)
         ]
         return self
 
@@ -135,6 +138,16 @@ class _Watch:
 
         self._numbers = [number for number, _ in batch]
         self._module(*(torch.from_numpy(np.concatenate([arrays[name] for _, arrays in batch])) for name in names))
+
+    def run_all(self, names: Sequence[str], batch: list[tuple[int, Arrays]]) -> None:
+        """The same, one by one where the module turns out to take no batch: its code may say 1 where it means any."""
+        try:
+            self.run(names, batch)
+        except (RuntimeError, ValueError, IndexError):
+            if len(batch) == 1:
+                raise
+            for one in batch:
+                self.run(names, [one])
 
     def _see(self, path: str, module: torch.nn.Module, _: object, output: object) -> None:
         import torch

@@ -90,7 +90,7 @@ def test_integers_go_on_as_well(folder, ids, tmp_path, precision):
         calibration=ids,
         evaluation=ids,
         precision=precision,
-        settings={"calibration": {"minimum_samples": 10}, "timing": {"pairs": 3}},
+        settings={"calibration": {"minimum_samples": 10, "ignore": ["evaluation-overlap"]}, "timing": {"pairs": 3}},
         output=tmp_path / "bundle",
     )
     (run,) = Report.read(made.report_path).runs

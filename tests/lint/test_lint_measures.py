@@ -25,6 +25,12 @@ def test_white_noise_has_no_neighbours_however_bright_its_channels():
     assert max(map(abs, measures.neighbours(array)[1:])) < 4 / 64
 
 
+def test_of_long_axes_the_middle_counts():
+    array = np.random.default_rng(0).normal(size=(300, 131))
+    assert measures.neighbours(array) == measures.neighbours(array[86:214, 1:129])
+    assert measures.neighbours(array[:128, :127]) == measures.neighbours(array[:128, :127].copy())
+
+
 def test_neighbours_of_a_constant_and_of_short_axes_are_unknown():
     assert all(map(math.isnan, measures.neighbours(np.ones((8, 8)))))
     assert all(map(math.isnan, measures.neighbours(np.zeros((3, 2)))))

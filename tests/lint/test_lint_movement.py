@@ -83,6 +83,24 @@ def test_observe_batches_by_shape():
     assert seen.growth["relu"] == pytest.approx(growth(lows, highs), rel=1e-5)
 
 
+def test_a_module_that_takes_no_batch_gets_samples_one_by_one():
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.relu(x.reshape(1, 8))
+
+    module, given = Alone(), samples(40)
+    seen = observe(module, ["x"], iter(given), 40, together=True)
+    assert (seen.samples, module.calls) == (40, 40 + 2), "and two batches that failed"
+    lows, highs = ([float(pick(one["x"].clip(0))) for one in given] for pick in (np.min, np.max))
+    assert seen.growth["relu"] == pytest.approx(growth(lows, highs), rel=1e-5)
+
+
 def test_observe_takes_as_many_as_the_work_allows(monkeypatch):
     module, given = Both().eval(), samples(200)
     monkeypatch.setattr(_movement, "_WORK", 2 * 16 * 50)  # the layer of 4 by 4, twice a sample

@@ -69,7 +69,7 @@ def test_an_ignored_warning_is_left_out():
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(RecipeError, match="calibration.ignore names no rule 'noise'") as caught:
+    with pytest.raises(RecipeError, match=r"calibration\.ignore names no rule 'noise'") as caught:
         overruled((), settings(ignore=("noise",)))
     assert "noise-images" in caught.value.hint
 
@@ -85,6 +85,6 @@ def test_errors_stop_in_one_sentence_and_warnings_do_not():
         "set.npz is unfit for calibration: 9 of 9 are noise [noise-images]; 1 of 255 [dark-pixels]"
     )
     assert caught.value.hint == (
-        "Give images. To export with it all the same: --set 'calibration.ignore=[\"noise-images\", \"dark-pixels\"]'."
+        'Give images. To export with it all the same: --set \'calibration.ignore=["noise-images", "dark-pixels"]\'.'
     )
     assert caught.value.findings == (ERROR, other, WARNING)
