@@ -104,7 +104,7 @@ class Survey:
         path: the set's.
         total: its samples.
         records: a digest of each sample as it is, of all.
-        labels: how often each label came, over all; None counts those without.
+        labels: how often each label came, over all, where the model tells classes; None counts those without.
         encoded: a digest of each encoded sample: every one up to a bound, else spaced evenly.
         names: of the encoded samples.
         places: their numbers in the set, from 0.
@@ -157,7 +157,8 @@ def survey(samples: Samples, encode: Callable[[Sample], Arrays], subject: Subjec
     found = Survey(samples.path, total=len(samples))
     step = max(1.0, len(samples) / at_most)
     for number, sample in enumerate(samples):
-        found.labels[sample.label] += 1
+        if subject.task == "classification":
+            found.labels[sample.label] += 1
         found.records.append(_record_digest(sample))
         if int(number / step) != int((number - 1) / step) or number == 0:
             _encode(found, number, sample, (subject, encode, look))

@@ -166,7 +166,9 @@ class Export:
 
     def judge(self, learns: bool = False) -> None:
         """Refuse a calibration set that is unfit; see :func:`lint_export`. Stages have not been run yet."""
-        self._lint = lint_export(self._sets, self.source, self.recipe.settings, self.cache, self.progress, learns)
+        self._lint = lint_export(
+            self._sets, self.source, self.recipe.settings, self.cache, self.progress, learns=learns
+        )
 
     def run_stages(self) -> None:
         """Make the better source that the recipe asks for."""

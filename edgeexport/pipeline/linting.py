@@ -42,16 +42,24 @@ _OFF = LintFinding(
 
 
 def lint_export(
-    sets: Sets, source: Source, settings: Settings, cache: Cache, progress: Progress
+    sets: Sets, source: Source, settings: Settings, cache: Cache, progress: Progress, *, learns: bool = False
 ) -> tuple[LintFinding, ...]:
     """What is odd about the calibration set of an export that may learn from it; nothing where none does.
+
+    Args:
+        sets: those of the export.
+        source: as it was opened, before any stage.
+        settings: complete.
+        cache: where findings are kept.
+        progress: told of them.
+        learns: whether the set is learnt from whatever the settings say, as by a search through settings.
 
     Raises:
         LintError: it has errors that the settings do not overrule.
         RecipeError: ``calibration.ignore`` names no rule.
     """
     rules = settings.calibration
-    learns = settings.precision in _LEARNING or any(one.precision in _LEARNING for one in settings.overrides)
+    learns |= settings.precision in _LEARNING or any(one.precision in _LEARNING for one in settings.overrides)
     if sets.calibration is None or not (learns or settings.compress):
         return ()
     if rules.lint == "off":
