@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -166,9 +167,8 @@ class Export:
 
     def judge(self, learns: bool = False) -> None:
         """Refuse a calibration set that is unfit; see :func:`lint_export`. Stages have not been run yet."""
-        self._lint = lint_export(
-            self._sets, self.source, self.recipe.settings, self.cache, self.progress, learns=learns
-        )
+        given = self._sets, self.source, self.recipe.settings, self.cache, self.progress
+        self._lint = lint_export(*given, learns=learns)
 
     def run_stages(self) -> None:
         """Make the better source that the recipe asks for."""
@@ -290,8 +290,6 @@ class Export:
 
     def fed(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         """Samples as real numbers, as the artifact takes them but for integers that stand for such."""
-        import itertools
-
         encoded = feeds(samples, self.preprocess, self._sample_signature(self.artifact), self.source.assets)
         for sample, arrays in itertools.islice(encoded, count):
             if self.source.decoder is not None:
@@ -351,8 +349,6 @@ class Export:
 
     def _write_golden(self, folder: Path, samples: Samples | None) -> int:
         """Write the golden inputs and the source's outputs on them; give how many."""
-        import itertools
-
         from edgeexport.runtimes import tensors
         from edgeexport.synthetic import synthetic_inputs, token_count
 
