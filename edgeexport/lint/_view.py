@@ -41,7 +41,8 @@ class View:
         if seen is None or None in seen.labels or self.subject.task != "classification":
             return None
         names = {name: number for number, name in enumerate(self.subject.labels or ())}
-        bound = len(names) or 1 + max((label for label in seen.labels if isinstance(label, int)), default=-1)
+        numbers = [int(text) for text in map(str, seen.labels) if text.isdecimal()]
+        bound = len(names) or 1 + max(numbers, default=-1)
         found: dict[int, int] = {}
         for label, count in seen.labels.items():
             try:

@@ -7,15 +7,15 @@ import pytest
 
 import edgeexport
 from edgeexport.artifact import load_bundle
+from edgeexport.cache import Cache
 from edgeexport.errors import LintError, RecipeError, SamplesError
 from edgeexport.pipeline import LintRequest, linting, run_lint
+from edgeexport.pipeline.compressing import Sets
 from edgeexport.pipeline.opening import open_source
 from edgeexport.progress import Progress
 from edgeexport.results import Report
 from edgeexport.samples import open_samples
 from edgeexport.source import SourceOptions
-
-OFF = {"rule": "lint-off", "level": "warning"}
 
 
 class Said(Progress):
@@ -159,3 +159,12 @@ def test_the_longest_text_is_what_the_shortest_bound_allows(tiny_bert):
     for lengths, longest in (((), 32), ((16, 24), 24), ((64,), 32)):
         settings = linting.resolve(target, flags={"interface": {"lengths": list(lengths)}}).settings
         assert linting._subject(source, source.preprocess, settings).longest == longest
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_search_judges_its_set_whatever_precision_it_starts_from(linear, cache, learns):
+    settings = linting.resolve(linting.load_target("desktop-x86"), flags={"precision": "w8"}).settings
+    sets = Sets(calibration=open_samples(linear.calibration), evaluation=open_samples(linear.evaluation))
+    source = open_source(linear.model, SourceOptions())
+    found = linting.lint_export(sets, source, settings, Cache(cache), Progress(), learns=learns)
+    assert [one.rule for one in found] == (["few-samples"] if learns else [])

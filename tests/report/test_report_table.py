@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from edgeexport.analysis import LintFinding
 from edgeexport.estimate import Estimate
 from edgeexport.report import table
 from edgeexport.results import Check, Conditions, Latency, Parity, Report, Run, Size
@@ -40,6 +41,14 @@ def draw(report, width=120):
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(table.render(report))
     return console.export_text()
+
+
+def test_what_is_odd_about_the_calibration_set():
+    assert "Calibration set" not in draw(REPORT)
+    odd = LintFinding(rule="few-samples", level="warning", evidence="120 samples [of 199]", remedy="Give more.")
+    shown = draw(msgspec.structs.replace(REPORT, lint=(odd,)))
+    for text in ("Calibration set", "few-samples", "warning", "120 samples [of 199]", "Give more."):
+        assert text in shown
 
 
 def test_every_figure_is_there():
