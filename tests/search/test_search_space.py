@@ -46,17 +46,20 @@ def test_names_without_modules_stay_apart_however_many():
     assert len(group([layer(f"node_{number}") for number in range(60)])) == 60
 
 
-def test_a_unit_sums_its_layers_and_has_only_the_alternatives_of_all():
+def test_a_unit_sums_its_layers_and_has_the_alternatives_of_all_with_weights():
     unit = Unit(
         "m",
         (
             layer("a", weights=10, macs=100, alternatives=("w8", "w8a8-dynamic", "fp32")),
             layer("b", weights=5, macs=7, alternatives=("w8a8-dynamic", "fp32")),
-            layer("c", weights=0, macs=0, alternatives=("w8a8-dynamic", "fp32")),
+            layer("c", weights=0, macs=0, alternatives=("fp32",)),
         ),
     )
     assert (unit.weights, unit.macs, unit.alternatives) == (15, 107, ("w8a8-dynamic", "fp32"))
     assert Unit("m", (layer("a", alternatives=("w8",)), layer("b"))).alternatives == ()
+    assert Unit("m", (layer("a", weights=0, alternatives=("w8", "fp32")), layer("b", weights=0))).alternatives == (
+        "fp32",
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,18 +77,35 @@ def test_patterns_match_these_layers_and_no_other(names):
         for start in range(len(names) - count + 1):
             members = names[start : start + count]
             unit = Unit("m", tuple(map(layer, members)))
-            assert [name for name in names if re.search(unit.pattern(), name)] == members
+            (override,) = unit.overrides("fp32", "w8a8")
+            assert override["precision"] == "fp32"
+            assert [name for name in names if re.search(override["name"], name)] == members
             assert [name for name in names if re.search(unit.others(), name)] == [n for n in names if n not in members]
 
 
 def test_patterns_of_units_are_joined_by_a_bar():
     first, second = Unit("a", (layer("a.1"), layer("a|2"))), Unit("b", (layer("b"),))
-    joined = f"{first.pattern()}|{second.pattern()}"
+    joined = "|".join(unit.overrides("fp32", "w8a8")[0]["name"] for unit in (first, second))
     assert [name for name in ("a.1", "a|2", "b", "a", "2", "bb", "ab") if re.search(joined, name)] == [
         "a.1",
         "a|2",
         "b",
     ]
+
+
+def test_what_of_a_unit_has_no_such_form_is_left_in_float():
+    known = (
+        layer("conv", alternatives=("w8", "fp32")),
+        layer("add", weights=0),
+        layer("fc", alternatives=("w8", "fp32")),
+    )
+    unit = Unit("m", known)
+    assert unit.overrides("w8", "w8a8") == [
+        {"precision": "w8", "name": "^(conv|fc)$"},
+        {"precision": "fp32", "name": "^(add)$"},
+    ]
+    assert unit.overrides("fp32", "w8a8") == [{"precision": "fp32", "name": "^(conv|add|fc)$"}]
+    assert unit.overrides("w8a8", "w8a8") == [{"precision": "w8a8", "name": "^(conv|add|fc)$"}]
 
 
 @pytest.mark.parametrize(
