@@ -136,6 +136,8 @@ class SearchRun:
     def run(self, precisions: Iterable[str]) -> Outcome:
         """Try until one keeps the limits, or nothing is left to try."""
         for precision in precisions:
+            if self.outcome.trials and self._late():
+                break
             trial = self._screen(precision, {"precision": precision})
             if trial.artifact_bytes is not None:
                 if trial.latency_ratio is not None:
@@ -157,9 +159,13 @@ class SearchRun:
     def _over(self) -> bool:
         if self.outcome.evaluations >= self._most:
             self.outcome.stopped = f"{self._most} evaluations were made, as many as were allowed"
-        elif self._end is not None and self._clock() > self._end:
+        return bool(self.outcome.stopped) or self._late()
+
+    def _late(self) -> bool:
+        late = self._end is not None and self._clock() > self._end
+        if late:
             self.outcome.stopped = "the time is up"
-        return bool(self.outcome.stopped)
+        return late
 
     def _push(self, cost: float, family: _Family, allocation: Allocation | None) -> None:
         self._pushed += 1
@@ -194,10 +200,13 @@ class SearchRun:
             self._note(family.best, msgspec.structs.replace(family.best, note=why))
             return False
         family.best = self._vary(family.best)
+        if self._late():
+            return False
         if self._evaluate(family.best):
             return True
         if not self._over():
             self._weigh(family)
+        if not self._late():
             self._propose(family)
         return False
 
@@ -214,14 +223,14 @@ class SearchRun:
         """The best of one family by signal-to-noise, its settings changed one at a time and the good ones together."""
         gains: dict[str, tuple[Trial, dict[str, Any]]] = {}
         for title, change in self._lab.variations(base.settings):
-            if self._over():
+            if self._late():
                 break
             trial = self._screen(f"{base.title}, {title}", merge(base.settings, change))
             key = title.rpartition(" ")[0]
             if _snr(trial) > max(_snr(base), _snr(gains[key][0]) if key in gains else -math.inf):
                 gains[key] = trial, change
         candidates = [base, *(trial for trial, _ in gains.values())]
-        if len(gains) > 1:
+        if len(gains) > 1 and not self._late():
             together: dict[str, Any] = dict(base.settings)
             for _, change in gains.values():
                 together = merge(together, change)
@@ -233,8 +242,12 @@ class SearchRun:
         flags = family.best.settings
         family.units = [unit for unit in group(self._lab.layers(flags)) if unit.alternatives]
         whole = sum(unit.macs for unit in family.units) or 1
-        noises = {unit.path: self._noise(flags, unit, family.precision, whole) for unit in family.units}
-        total = sum(noises.values())
+        noises = {}
+        for unit in family.units:
+            if self._late():
+                return
+            noises[unit.path] = self._noise(flags, unit, family.precision, whole)
+        total = _together(noises.values())
         ranked = sorted(family.units, key=lambda unit: -noises[unit.path])
         covered = 0.0
         telling = set()
@@ -247,12 +260,13 @@ class SearchRun:
             for precision in unit.alternatives:
                 if precision == "fp32":
                     options[precision] = 0.0
-                elif unit.path in telling and not self._over():
+                elif unit.path in telling and not self._late():
                     options[precision] = self._noise(flags, unit, precision, whole)
             family.choices[unit.path] = {
                 precision: Choice(noise, bytes_of(unit.weights, precision), self._time(unit, precision, family, whole))
                 for precision, noise in options.items()
             }
+        family.seen.append(dict.fromkeys(family.choices, family.precision))
 
     def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
         trial = self._lab.alone(flags, unit, precision)
@@ -279,7 +293,7 @@ class SearchRun:
     def _propose(self, family: _Family) -> None:
         """Queue the family's next allocation, if there is one that was not tried."""
         base = {path: choices[family.precision] for path, choices in family.choices.items()}
-        noise = sum(choice.noise for choice in base.values())
+        noise = _together(choice.noise for choice in base.values())
         size, latency = family.best.artifact_bytes or 0, family.best.latency_ratio or 1.0
         sizes, times = (sum(getattr(choice, key) for choice in base.values()) for key in ("bytes", "time"))
         bounds = self._lab.bounds(family.best.settings)
@@ -314,8 +328,8 @@ class SearchRun:
 
     def _take_closest(self) -> None:
         """Choose what loses least of what was evaluated, or screened where nothing was."""
-        evaluated = [trial for trial in self.outcome.trials if trial.evaluated]
-        known = evaluated or [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
+        ran = [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
+        known = [trial for trial in ran if trial.evaluated] or ran
         if known:
             closest = min(known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -_snr(trial)))
             self.outcome.chosen = closest.number
@@ -348,3 +362,8 @@ def _power(trial: Trial) -> float:
     if trial.artifact_bytes is None:
         return _MOST_NOISE
     return 0.0 if trial.snr_db is None else float(10 ** (-trial.snr_db / 10))
+
+
+def _together(powers: Iterable[float]) -> float:
+    """Their sum, without those of failed trials: nothing is known of these, and shares of them would hide the rest."""
+    return sum(power for power in powers if power < _MOST_NOISE)
