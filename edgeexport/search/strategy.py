@@ -206,8 +206,8 @@ class SearchRun:
             return True
         if not self._over():
             self._weigh(family)
-        if not self._late():
-            self._propose(family)
+            if not self._late():
+                self._propose(family)
         return False
 
     def _beyond(self, trial: Trial) -> str:
@@ -254,7 +254,7 @@ class SearchRun:
         for unit in ranked:
             if covered < _TELLING * total:
                 telling.add(unit.path)
-            covered += noises[unit.path]
+            covered += _together([noises[unit.path]])
         for unit in family.units:
             options = {family.precision: noises[unit.path]}
             for precision in unit.alternatives:

@@ -355,6 +355,17 @@ def test_a_unit_that_fails_alone_is_left_out_and_does_not_hide_the_noisy_one():
     assert chosen(outcome).settings["overrides"] == {"u3": "fp32", "u9": "fp32"}
 
 
+def test_alternatives_are_measured_beside_a_unit_that_fails_alone():
+    def fails(flags):
+        alone = [name for name, kind in flags["kinds"].items() if kind == "w8a8"]
+        return "cannot" if alone == ["u9"] else ""
+
+    outcome = search(Lab(even(u3=1.0), drop=0.2, fails=fails), ("w8a8",))
+    measured = {each.path for each in outcome.sensitivities if each.precision == "w8a8-dynamic"}
+    assert measured == {"u3", "u9"}
+    assert chosen(outcome).settings["overrides"] == {"u3": "w8a8-dynamic", "u9": "w8a8-dynamic"}
+
+
 def test_what_failed_on_the_whole_part_is_not_the_closest():
     class Crashing(Lab):
         def evaluated(self, flags, screened):
