@@ -213,10 +213,13 @@ def parse_bytes(text: str) -> int:
     from edgeexport.errors import RecipeError
 
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMG]?)(i?)B?\s*", text)
-    if found is None or (found[3] and not found[2]):
+    count = 0
+    if found is not None and not (found[3] and not found[2]):
+        power = " kMG".index(found[2].lower() if found[2] in "kK" else found[2] or " ")
+        count = round(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    if not count:
         raise RecipeError(f"{text!r} is no size", "Write bytes, kB, MB or MiB: 25MB.")
-    power = " kMG".index(found[2].lower() if found[2] in "kK" else found[2] or " ")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    return count
 
 
 def print_result(path: Path, report: Report | None, as_json: bool) -> int:

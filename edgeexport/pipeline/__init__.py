@@ -9,13 +9,12 @@ from edgeexport.analysis import Budget, Search
 from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError, RecipeError
-from edgeexport.merge import merge
 from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, run_stage
 from edgeexport.pipeline.exporting import Export, Request, baseline_key
 from edgeexport.pipeline.linting import LintRequest, run_lint
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
-from edgeexport.pipeline.searching import SearchOptions, budget_of, limits_of, search, with_search
+from edgeexport.pipeline.searching import SearchOptions, budget_of, search, with_search, within_limits
 from edgeexport.pipeline.verifying import Evaluation, Verification, measure_size, rules
 from edgeexport.progress import Progress
 from edgeexport.results import Report
@@ -71,12 +70,17 @@ def run_export(
             "an export runs in one process, and was started in several",
             "Run the stage that trains by itself (accelerate launch -m edgeexport distill …), then export its model.",
         )
+    if budget is not None and not verify:
+        raise RecipeError(
+            "a search within a budget tells what it found by a report, and --no-verify leaves that out",
+            "Leave out --max-drop, or --no-verify.",
+        )
     verification = Verification(devices, progress) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
         found: Search | None = None
-        if budget is not None:
-            bounds = replace(options or SearchOptions(), device=devices[0])
-            request, found = _within(request, budget, bounds, progress, cache)
+        if budget is not None and verification is not None:
+            bounds = replace(options or SearchOptions(), device=devices[0], limit=limit)
+            request, found = _within(request, budget, bounds, verification=verification, progress=progress, cache=cache)
         export = Export(request, progress, cache)
         check_packaging(export.target.packaging)
         if verification is not None:
@@ -92,12 +96,19 @@ def run_export(
 
 
 def _within(
-    request: Request, budget: Budget, options: SearchOptions, progress: Progress, cache: Cache
+    request: Request,
+    budget: Budget,
+    options: SearchOptions,
+    *,
+    verification: Verification,
+    progress: Progress,
+    cache: Cache,
 ) -> tuple[Request, Search]:
     """The request with settings that keep the budget, or come closest."""
-    held = replace(request, flags=merge(limits_of(budget), request.flags))
+    held = replace(request, flags=within_limits(request.flags, budget))
     export = Export(held, progress, cache)
     check_packaging(export.target.packaging)
+    verification.require(export.target)
     export.judge(learns=True)
     found, settings = search(export, budget, options, progress)
     output = request.output or Path(f"{export.source.name}-{export.target.name}-within-budget")

@@ -25,6 +25,7 @@ from edgeexport.pipeline.exporting import Export
 from edgeexport.pipeline.opening import open_device
 from edgeexport.progress import Progress
 from edgeexport.results import Check, Run
+from edgeexport.runtime_names import module_of, needs_of
 from edgeexport.runtimes import tensors
 from edgeexport.search import space
 from edgeexport.search.strategy import Bounds
@@ -39,17 +40,23 @@ _ALONE = 24
 _LEAST = 32
 
 
-def split(count: int, seed: int) -> tuple[list[int], list[int]]:
+def split(samples: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
     """Numbers of the choosing and of the scoring samples, each in ascending order: halves, drawn at random.
+
+    Args:
+        samples: how many there are.
+        seed: of the draw.
+        limit: take only the first so many.
 
     Raises:
         RecipeError: too few samples for either part to say anything.
     """
+    count = samples if limit is None else min(limit, samples)
     if count < 2 * _LEAST:
         raise RecipeError(
             f"a budget needs an evaluation set of {2 * _LEAST} samples, and it has {count}: one half chooses "
             "the settings, the other scores them",
-            "Give more with --evaluation.",
+            "Give more with --evaluation." if count == samples else "Give more with --limit, or leave it out.",
         )
     order = random.Random(seed).sample(range(count), count)
     return sorted(order[: count // 2]), sorted(order[count // 2 :])
@@ -63,6 +70,7 @@ class Laboratory:
         export: opened, its stages run.
         device_name: where trials run.
         progress: told of every stage.
+        limit: only the first so many samples are used.
 
     Attributes:
         metric: that drops are of, once something was run.
@@ -72,9 +80,11 @@ class Laboratory:
     export: Export
     device_name: str
     progress: Progress
+    limit: int | None = None
     metric: str = ""
     evidence: Any = "measured"
     _derived: dict[str, Export] = field(default_factory=dict)
+    _staged: dict[str, Export] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.device = open_device(self.device_name)
@@ -83,14 +93,22 @@ class Laboratory:
         self.runtime = self.about.instead.get(name, name)
         assert self.export.evaluation is not None
         self.samples = self.export.evaluation
-        self.choosing, self.scoring = split(len(self.samples), SEED)
+        self.choosing, self.scoring = split(len(self.samples), SEED, self.limit)
         drawn = random.Random(SEED).sample(self.choosing, min(_SCREENED, len(self.choosing)))
         self._few = sorted(drawn)
         self._fewer = sorted(drawn[:_ALONE])
 
     @cached_property
     def _references(self) -> Path:
-        return self.export.references(self.samples, None)
+        return self.export.references(self.samples, self.limit)
+
+    @property
+    def timed(self) -> bool:
+        """Whether trials are timed against float32."""
+        settings, needs = self.export.recipe.settings, needs_of(module_of(self.runtime))
+        evaluated = self.device_name == "local" and needs is not None and needs.evaluated
+        whole = settings.quantization.io_type == "float32"
+        return self.about.timed and not evaluated and whole and settings.timing.pairs > 0
 
     def variations(self, flags: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """See the protocol."""
@@ -103,7 +121,7 @@ class Laboratory:
         limits = export.recipe.settings.limits
         ratio = None if limits.size_ratio is None else limits.size_ratio * export.float32_bytes
         known = [bound for bound in (ratio, limits.artifact_bytes) if bound is not None]
-        return Bounds(min(known, default=None), limits.latency_ratio if self.about.timed else None)
+        return Bounds(min(known, default=None), limits.latency_ratio if self.timed else None)
 
     def layers(self, flags: Mapping[str, Any]) -> list[Layer]:
         """See the protocol."""
@@ -171,12 +189,11 @@ class Laboratory:
         limit = settings.limits.latency_ratio
         slow = limit is not None and screened.latency_ratio is not None and screened.latency_ratio > limit
         names = [check.name for check in broken] + (["latency_ratio"] if slow else [])
+        note = f"breaks the limit of {', '.join(names)}" if names else ""
+        if trial.drop is None and not names:
+            note = f"the metric is no number over these {len(numbers)} samples"
         return msgspec.structs.replace(
-            trial,
-            evaluated=True,
-            latency_ratio=screened.latency_ratio,
-            kept=not names,
-            note=f"breaks the limit of {', '.join(names)}" if names else "",
+            trial, evaluated=True, latency_ratio=screened.latency_ratio, kept=not note, note=note
         )
 
     def _checks(self, flags: Mapping[str, Any], numbers: Sequence[int]) -> list[Check]:
@@ -205,7 +222,7 @@ class Laboratory:
             size_ratio=count / export.float32_bytes,
             latency_ratio=_ratio(run),
             drop=self._drop(run),
-            unlike=parity.unlike,
+            unlike=None if export.source.task == "generation" else parity.unlike,  # tokens, and not samples
             snr_db=parity.snr_db,
         )
 
@@ -213,15 +230,18 @@ class Laboratory:
         if run.accuracy is None or run.accuracy.reference is None:
             return None
         self.metric = run.accuracy.metric
-        if run.accuracy.higher_is_better:
-            return run.accuracy.reference - run.accuracy.value
-        return run.accuracy.value / run.accuracy.reference - 1
+        value, reference = run.accuracy.value, run.accuracy.reference
+        drop = reference - value if run.accuracy.higher_is_better else value / reference - 1
+        return drop if math.isfinite(drop) else None
 
     def _with(self, flags: Mapping[str, Any]) -> Export:
         """The export with more settings; what does not depend on them is shared."""
         key = digest_values(dict(flags))
         if key not in self._derived:
-            self._derived[key] = self.export.with_found(flags)
+            # Another source is opened for other stages before conversion: once, and not for each of its settings.
+            stages = digest_values({"compress": flags.get("compress")})
+            self._derived[key] = self._staged.get(stages, self.export).with_found(flags)
+            self._staged.setdefault(stages, self._derived[key])
         return self._derived[key]
 
     def _run(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool, attempt: int = 0) -> Run:
@@ -233,18 +253,23 @@ class Laboratory:
             "references": self._references.name,
             "numbers": digest_values({"numbers": list(numbers)}),
             "timing": msgspec.to_builtins(timing),
+            "task": export.source.task,
+            "labels": export.source.labels,
             "attempt": attempt,
             "runtime": self.runtime,
             "device": asdict(self.about),
             "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.*")}),
         }
 
-        def fill(folder: Path) -> None:
-            run, _ = verify_on(self.device, self.runtime, self._plan(export, numbers, timing), self.progress)
-            (folder / "run.json").write_bytes(msgspec.json.encode(run))
-
-        entry = export.cache.make("trials", key, fill)
-        return msgspec.json.decode((entry / "run.json").read_bytes(), type=Run)
+        entry = export.cache.find("trials", key)
+        if entry is not None:
+            return msgspec.json.decode((entry / "run.json").read_bytes(), type=Run)
+        run, _ = verify_on(self.device, self.runtime, self._plan(export, numbers, timing), self.progress)
+        # Not what failed, as the next search may find the device in better shape; nor what JSON has no number for.
+        if run.error is None and (run.accuracy is None or math.isfinite(run.accuracy.value)):
+            content = msgspec.json.encode(run)
+            export.cache.make("trials", key, lambda folder: _write(folder / "run.json", content))
+        return run
 
     def _plan(self, export: Export, numbers: Sequence[int], timing: Timing | None) -> Plan:
         manifest = export.manifest(Golden(samples=0, origin="evaluation"), None, ())
@@ -259,7 +284,7 @@ class Laboratory:
             over="evaluation",
             timing=settings.timing,
             example=timing_example(bundle, first.inputs, settings.timing),
-            float32=None if timing is None or timing.pairs == 0 else export.baseline.path,
+            float32=None if timing is None or not self.timed else export.baseline.path,
         )
 
     def _cases(self, export: Export, bundle: Bundle, numbers: Sequence[int]) -> Iterator[Case]:
@@ -270,6 +295,10 @@ class Laboratory:
             if number in chosen:
                 given = arrays if bundle.manifest.decoder is not None else quantize(arrays, bundle.signature)
                 yield Case(sample, given, reference, scored=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _ratio(run: Run) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgeexport.analysis import Budget, Search
 from edgeexport.artifact import REPORT_PAGE, Bundle
 from edgeexport.disk import readable_disk_errors, write_whole
 from edgeexport.errors import ConversionError, RecipeError
+from edgeexport.merge import flatten, merge
 from edgeexport.pipeline.exporting import Export
 from edgeexport.pipeline.laboratory import SEED, Laboratory, split
 from edgeexport.progress import Progress
@@ -31,12 +33,14 @@ class SearchOptions:
         seconds: after which nothing new is begun.
         sensitivity: measure every layer's even where nothing has to be left out.
         device: where trials run.
+        limit: only the first so many samples of the evaluation set choose and score.
     """
 
     trials: int = 12
     seconds: float | None = None
     sensitivity: bool = False
     device: str = "local"
+    limit: int | None = None
 
 
 def budget_of(points: float | None, count: int | None, latency_ratio: float | None) -> Budget | None:
@@ -53,6 +57,12 @@ def budget_of(points: float | None, count: int | None, latency_ratio: float | No
     for what, value in (("points to lose", points), ("latency ratio", latency_ratio)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise RecipeError(f"{value} is no number of {what}", "Give zero or more.")
+    if points is not None and points > 100:
+        raise RecipeError(f"{points} points to lose are more than a metric has", "Half a point is --max-drop 0.5.")
+    if latency_ratio == 0:
+        raise RecipeError(f"{latency_ratio} is no latency ratio", "Half of float32's latency is 0.5.")
+    if count is not None and count < 1:
+        raise RecipeError(f"{count} is no number of bytes", "Give one or more.")
     if points is not None:
         return Budget(drop=points / 100, bytes=count, latency_ratio=latency_ratio)
     if count is not None or latency_ratio is not None:
@@ -75,6 +85,21 @@ def limits_of(budget: Budget) -> dict[str, Any]:
     return {"limits": limits}
 
 
+def within_limits(flags: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+    """The command line's settings and the budget's limits.
+
+    Raises:
+        RecipeError: they contradict each other.
+    """
+    limits, given = limits_of(budget), flatten(flags)
+    for key, value in flatten(limits).items():
+        if given.get(key, value) != value:
+            raise RecipeError(
+                f"--set {key}={given[key]} contradicts the budget, which sets it to {value:g}", "Leave one of them out."
+            )
+    return merge(limits, flags)
+
+
 def search(export: Export, budget: Budget, options: SearchOptions, progress: Progress) -> tuple[Search, dict[str, Any]]:
     """Find settings for an export that keep a budget.
 
@@ -91,10 +116,16 @@ def search(export: Export, budget: Budget, options: SearchOptions, progress: Pro
         RecipeError: the sets or the recipe leave nothing to search with.
         EdgeExportError: nothing could be tried.
     """
-    _check(export)
+    _check(export, options)
     export.run_stages()
-    lab = Laboratory(export, options.device, progress)
+    lab = Laboratory(export, options.device, progress, options.limit)
     try:
+        if budget.latency_ratio is not None and not lab.timed:
+            raise RecipeError(
+                f"nothing keeps a latency ratio that is not measured: {lab.runtime} on {lab.about.name} is not timed "
+                "against float32",
+                "Leave --max-latency-ratio out, or name a device that can be timed with --on.",
+            )
         settings, origins = export.recipe.settings, export.recipe.origins
         precisions = space.families(export.target.precisions, settings.precision, origins["precision"])
         run = SearchRun(lab, options.trials - 1, options.seconds, options.sensitivity)
@@ -151,7 +182,7 @@ def check_of(found: Search) -> Check:
     )
 
 
-def _check(export: Export) -> None:
+def _check(export: Export, options: SearchOptions) -> None:
     """Refuse what leaves nothing to search with, before anything is converted."""
     task = export.source.task
     if export.evaluation is None:
@@ -161,7 +192,7 @@ def _check(export: Export) -> None:
             f"{export.source.name} has no metric that could drop: its task is 'generic'",
             "Say what its outputs are with --set model.task=classification or embedding.",
         )
-    split(len(export.evaluation), SEED)
+    split(len(export.evaluation), SEED, options.limit)
     bound = [name_of(stage) for stage in export.recipe.settings.compress if stage.for_target]
     if bound:
         raise RecipeError(

@@ -65,14 +65,26 @@ def allocate(
     noises, sizes, times = (np.array([getattr(choice, key) for choice in picked]) for key in ("noise", "bytes", "time"))
     one_each = np.array([[path == name for name, _ in names] for path in units], float)
     constraints = [LinearConstraint(one_each, 1, 1)]
+    allowed = np.ones(len(names))
     for values, bound in ((noises, noise), (sizes, most_bytes), (times, most_time)):
         if bound is not None:
-            scale = max(float(np.abs(values).max()), abs(bound), 1e-300)  # the solver's tolerances are absolute
-            constraints.append(LinearConstraint(values / scale, -np.inf, bound / scale))
-    spent, loud = times + weight_of_bytes * sizes, noises / max(float(noises.max()), 1e-300)
+            # The solver's tolerances are absolute: what alone is beyond a bound must not set the scale of the others.
+            over = values > bound
+            allowed[over] = 0
+            within = np.where(over, 0.0, values)
+            scale = max(float(np.abs(within).max()), abs(bound), 1e-300)
+            constraints.append(LinearConstraint(within / scale, -np.inf, bound / scale))
+    heard = noises * allowed
+    spent, loud = times + weight_of_bytes * sizes, heard / max(float(heard.max()), 1e-300)
     # The other one decides between equals, so that the answer does not hang on the solver's order.
     cost = loud + 1e-6 * spent if noise is None else spent + 1e-6 * loud
-    found = milp(cost, constraints=constraints, integrality=np.ones(len(names)), bounds=Bounds(0, 1))
+    found = milp(
+        cost,
+        constraints=constraints,
+        integrality=np.ones(len(names)),
+        bounds=Bounds(0, allowed),
+        options={"mip_rel_gap": 0.0},
+    )
     if found.x is None:
         return None
     chosen = [number for number, share in enumerate(found.x) if share > 0.5]

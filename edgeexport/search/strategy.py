@@ -2,9 +2,9 @@
 
 Precisions that the target executes are *families*. Each is screened as the target has it, on few samples: bytes,
 latency, signal-to-noise. The cheapest comes first; the settings of its calibration and equalization are varied, the
-best by signal-to-noise is evaluated on the whole choosing part, and kept if no limit is broken. Else its layers'
-sensitivities tell an integer program which of them to leave out for less noise, step by step, as long as that is
-cheaper than the next family. Nothing is chosen by the scoring part.
+best by signal-to-noise (by the metric itself where that is of real numbers) is evaluated on the whole choosing part,
+and kept if no limit is broken. Else its layers' sensitivities tell an integer program which of them to leave out for
+less noise, step by step, as long as that is cheaper than the next family. Nothing is chosen by the scoring part.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class SearchRun:
     def run(self, precisions: Iterable[str]) -> Outcome:
         """Try until one keeps the limits, or nothing is left to try."""
         for precision in precisions:
+            if self.outcome.trials and self._late():
+                break
             trial = self._screen(precision, {"precision": precision})
             if trial.artifact_bytes is not None:
                 if trial.latency_ratio is not None:
@@ -157,13 +159,17 @@ class SearchRun:
     def _over(self) -> bool:
         if self.outcome.evaluations >= self._most:
             self.outcome.stopped = f"{self._most} evaluations were made, as many as were allowed"
-        elif self._end is not None and self._clock() > self._end:
+        return bool(self.outcome.stopped) or self._late()
+
+    def _late(self) -> bool:
+        late = self._end is not None and self._clock() > self._end
+        if late:
             self.outcome.stopped = "the time is up"
-        return bool(self.outcome.stopped)
+        return late
 
     def _push(self, cost: float, family: _Family, allocation: Allocation | None) -> None:
         self._pushed += 1
-        heapq.heappush(self._queue, (_rounded(cost), -_snr(family.best), self._pushed, family, allocation))
+        heapq.heappush(self._queue, (_rounded(cost), -_quality(family.best)[0], self._pushed, family, allocation))
 
     def _screen(self, title: str, flags: Mapping[str, Any]) -> Trial:
         trial = self._lab.screened(flags, timed=True)
@@ -194,11 +200,14 @@ class SearchRun:
             self._note(family.best, msgspec.structs.replace(family.best, note=why))
             return False
         family.best = self._vary(family.best)
+        if self._late():
+            return False
         if self._evaluate(family.best):
             return True
         if not self._over():
             self._weigh(family)
-            self._propose(family)
+            if not self._late():
+                self._propose(family)
         return False
 
     def _beyond(self, trial: Trial) -> str:
@@ -214,45 +223,50 @@ class SearchRun:
         """The best of one family by signal-to-noise, its settings changed one at a time and the good ones together."""
         gains: dict[str, tuple[Trial, dict[str, Any]]] = {}
         for title, change in self._lab.variations(base.settings):
-            if self._over():
+            if self._late():
                 break
             trial = self._screen(f"{base.title}, {title}", merge(base.settings, change))
             key = title.rpartition(" ")[0]
-            if _snr(trial) > max(_snr(base), _snr(gains[key][0]) if key in gains else -math.inf):
+            if _quality(trial) > max(_quality(base), _quality(gains[key][0] if key in gains else base)):
                 gains[key] = trial, change
         candidates = [base, *(trial for trial, _ in gains.values())]
-        if len(gains) > 1:
+        if len(gains) > 1 and not self._late():
             together: dict[str, Any] = dict(base.settings)
             for _, change in gains.values():
                 together = merge(together, change)
             candidates.append(self._screen(f"{base.title}, {' and '.join(gains)} changed", together))
-        return max(candidates, key=_snr)
+        return max(candidates, key=_quality)
 
     def _weigh(self, family: _Family) -> None:
         """Measure each unit's noise in the family's precision, and in its alternatives where it matters."""
         flags = family.best.settings
         family.units = [unit for unit in group(self._lab.layers(flags)) if unit.alternatives]
         whole = sum(unit.macs for unit in family.units) or 1
-        noises = {unit.path: self._noise(flags, unit, family.precision, whole) for unit in family.units}
-        total = sum(noises.values())
+        noises = {}
+        for unit in family.units:
+            if self._late():
+                return
+            noises[unit.path] = self._noise(flags, unit, family.precision, whole)
+        total = _together(noises.values())
         ranked = sorted(family.units, key=lambda unit: -noises[unit.path])
         covered = 0.0
         telling = set()
         for unit in ranked:
             if covered < _TELLING * total:
                 telling.add(unit.path)
-            covered += noises[unit.path]
+            covered += _together([noises[unit.path]])
         for unit in family.units:
             options = {family.precision: noises[unit.path]}
             for precision in unit.alternatives:
                 if precision == "fp32":
                     options[precision] = 0.0
-                elif unit.path in telling and not self._over():
+                elif unit.path in telling and not self._late():
                     options[precision] = self._noise(flags, unit, precision, whole)
             family.choices[unit.path] = {
                 precision: Choice(noise, bytes_of(unit.weights, precision), self._time(unit, precision, family, whole))
                 for precision, noise in options.items()
             }
+        family.seen.append(dict.fromkeys(family.choices, family.precision))
 
     def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
         trial = self._lab.alone(flags, unit, precision)
@@ -279,13 +293,14 @@ class SearchRun:
     def _propose(self, family: _Family) -> None:
         """Queue the family's next allocation, if there is one that was not tried."""
         base = {path: choices[family.precision] for path, choices in family.choices.items()}
-        noise = sum(choice.noise for choice in base.values())
+        noise = _together(choice.noise for choice in base.values())
         size, latency = family.best.artifact_bytes or 0, family.best.latency_ratio or 1.0
         sizes, times = (sum(getattr(choice, key) for choice in base.values()) for key in ("bytes", "time"))
         bounds = self._lab.bounds(family.best.settings)
         float32 = size / family.best.size_ratio if family.best.size_ratio else 1.0
         size_bound = None if bounds.bytes is None else bounds.bytes - size + sizes
-        time_bound = None if bounds.latency_ratio is None else bounds.latency_ratio - latency + times
+        timed = family.best.latency_ratio is not None
+        time_bound = bounds.latency_ratio - latency + times if timed and bounds.latency_ratio is not None else None
         while family.step <= len(_STEPS):
             # What no allocation can reach under the bounds ends in the one of least noise.
             share = _STEPS[family.step] if family.step < len(_STEPS) else None
@@ -314,10 +329,12 @@ class SearchRun:
 
     def _take_closest(self) -> None:
         """Choose what loses least of what was evaluated, or screened where nothing was."""
-        evaluated = [trial for trial in self.outcome.trials if trial.evaluated]
-        known = evaluated or [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
+        ran = [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
+        known = [trial for trial in ran if trial.evaluated] or ran
         if known:
-            closest = min(known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -_snr(trial)))
+            closest = min(
+                known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -_quality(trial)[1])
+            )
             self.outcome.chosen = closest.number
 
 
@@ -337,14 +354,34 @@ def _rounded(cost: float) -> float:
     return round(math.log(max(cost, 1e-9)) / math.log(_ALIKE))
 
 
-def _snr(trial: Trial) -> float:
+def _quality(trial: Trial) -> tuple[float, float]:
+    """By what settings of one precision are compared: signal-to-noise, or a metric of real numbers, which says more.
+
+    Accuracy moves by whole samples and tells little; R² and cosine move with every output, and weigh them as the task
+    does.
+    """
     if trial.artifact_bytes is None:
-        return -math.inf
-    return math.inf if trial.snr_db is None else trial.snr_db
+        return -math.inf, -math.inf
+    snr = math.inf if trial.snr_db is None else trial.snr_db
+    return (snr, snr) if _in_classes(trial) else (-(trial.drop or 0.0), snr)
 
 
 def _power(trial: Trial) -> float:
-    """Noise over signal. Without a signal-to-noise ratio there was none; a failed trial is as noisy as can be."""
+    """Noise over signal, or the drop of a metric of real numbers; both about add up over layers.
+
+    Without a signal-to-noise ratio there was no noise; a failed trial is as noisy as can be.
+    """
     if trial.artifact_bytes is None:
         return _MOST_NOISE
+    if not _in_classes(trial):
+        return max(trial.drop or 0.0, 0.0)
     return 0.0 if trial.snr_db is None else float(10 ** (-trial.snr_db / 10))
+
+
+def _in_classes(trial: Trial) -> bool:
+    return trial.unlike is not None or trial.drop is None
+
+
+def _together(powers: Iterable[float]) -> float:
+    """Their sum, without those of failed trials: nothing is known of these, and shares of them would hide the rest."""
+    return sum(power for power in powers if power < _MOST_NOISE)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgeexport.conversion import Layer
-from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph
-from edgeexport.formats.onnx.integer import assign, settle
+from edgeexport.formats.onnx.graph import LAYER_INPUTS, Graph, constants_to_initializers, name_nodes
+from edgeexport.formats.onnx.integer import assign, left_float, settle
 from edgeexport.formats.onnx.prepare import prepare
 from edgeexport.formats.onnx.shapes import inferred_values
 from edgeexport.settings import STATIC, Settings
@@ -21,12 +21,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 def find_layers(model: Any, settings: Settings) -> Iterator[Layer]:
     """Every node that ``settings`` would bring to integers, in order. The model is consumed."""
     paths = {node.output[0]: module_path(node) for node in model.graph.node if node.output}
-    prepare(model, 0.0)
-    graph = Graph(model)
-    if settings.precision in {"w8a8", "w8a8-dynamic"}:
-        chosen = settle(graph, assign(graph, settings, settings.precision))
-    else:
-        chosen = assign(graph, settings, settings.precision)
+    graph, chosen = _chosen(model, settings)
     positions = _positions(graph)
     for node in graph.nodes:
         if node.name in chosen:
@@ -39,6 +34,20 @@ def find_layers(model: Any, settings: Settings) -> Iterator[Layer]:
                 macs=weights * positions.get(node.output[0], 1),
                 alternatives=_alternatives(node, weights, chosen[node.name]),
             )
+
+
+def _chosen(model: Any, settings: Settings) -> tuple[Graph, dict[str, str]]:
+    """The graph as the precision's converter names its nodes, and the precision of each that it changes."""
+    if settings.precision == "fp16":  # as exported: Gemm stays, and every weight is halved whatever the rules name
+        constants_to_initializers(model)
+        name_nodes(model)
+        graph = Graph(model)
+        left = left_float(graph, settings)
+        return graph, {node.name: "fp16" for node in graph.nodes if _weights(graph, node) and node.name not in left}
+    prepare(model, 0.0)
+    graph = Graph(model)
+    chosen = assign(graph, settings, settings.precision)
+    return graph, settle(graph, chosen) if settings.precision in {"w8a8", "w8a8-dynamic"} else chosen
 
 
 def module_path(node: Any) -> str:
