@@ -161,7 +161,7 @@ class Verification:
                 *releases.notes(runs, target),
             ),
         )
-        page = html.render(report).encode()
+        page = html.render(report, bundle.manifest).encode()
         with readable_disk_errors(bundle.path):
             report.write(bundle.report_path)
             write_whole(bundle.path / REPORT_PAGE, page)

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.report.html import conditions, estimated, executed, format_value, metric_title, runtime_name
+from edgeexport.report.words import conditions, estimated, executed, format_value, metric_title, runtime_name
 from edgeexport.results import Report, Run
 
 _STYLES = {"pass": "green", "fail": "bold red", "not run": "yellow", "incomplete": "yellow"}

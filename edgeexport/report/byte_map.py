@@ -1,0 +1,153 @@
+"""The treemap of a model's bytes as inline SVG: one for a desk and one for a phone; a page shows what fits."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from edgeexport.analysis import ModuleBytes
+from edgeexport.report.svg import Box, drawing, element, text_width
+from edgeexport.report.treemap import Cell, layout
+from edgeexport.report.words import format_value, percent
+from edgeexport.results import Size
+
+FORMS = {"wide": (1040.0, 430.0), "narrow": (324.0, 470.0)}
+"""Width and height on a desk and on a phone. Both are drawn near their own scale, so that text keeps its size."""
+
+_FONT = 12.0
+_LINE = 15.0
+_PAD = 6.0
+KINDS = {
+    "integer": "integers of 8 bits or fewer",
+    "float": "floating point",
+    "wide-integer": "wider integers",
+    "scale": "scales and zero points",
+    "structure": "structure: operators, names, padding",
+}
+"""Groups of what is stored, as the legend names them."""
+
+
+def kind_of(what: str, dtype: str) -> str:
+    """The group that a cell is drawn as: its colour and its hatching."""
+    if what == "structure" or not dtype:
+        return "structure"
+    if what == "scale":
+        return "scale"
+    if "float" in dtype or dtype.startswith(("bf", "fp")):
+        return "float"
+    digits = "".join(char for char in dtype if char.isdigit())
+    return "wide-integer" if digits and int(digits) > 8 else "integer"
+
+
+def placed(size: Size) -> tuple[ModuleBytes, ...]:
+    """Bytes by module; of a report that knows only kinds of operators, by those."""
+    if size.modules:
+        return size.modules
+    return tuple(
+        ModuleBytes(
+            path=part.name,
+            what="weight" if any(char.isalpha() for char in part.dtype) else "structure",
+            dtype=part.dtype,
+            bytes=part.bytes,
+        )
+        for part in size.components
+    )
+
+
+def totals(modules: tuple[ModuleBytes, ...]) -> dict[str, int]:
+    """Bytes of each kind that there is, in the order of :data:`KINDS`."""
+    found = dict.fromkeys(KINDS, 0)
+    for one in modules:
+        found[kind_of(one.what, one.dtype)] += one.bytes
+    return {kind: count for kind, count in found.items() if count}
+
+
+def draw(modules: tuple[ModuleBytes, ...], form: str) -> Markup:
+    """The picture in one of the :data:`FORMS`."""
+    width, height = FORMS[form]
+    cells, groups = layout(modules, width, height)
+    whole = sum(cell.bytes for cell in cells)
+    identity = f"bytes-{form}"
+    said = "; ".join(f"{KINDS[kind]} {percent(count / whole)}" for kind, count in totals(modules).items())
+    return drawing(
+        identity,
+        width,
+        height,
+        "Where the bytes of the model are",
+        f"Areas in proportion to bytes, by module: {said}. The table below has the figures.",
+        _hatching(identity),
+        *(_cell(cell, whole, identity) for cell in cells),
+        *(_outline(group) for group in groups),
+        css=f"plot {form}",
+    )
+
+
+def _hatching(identity: str) -> Markup:
+    """Lines over what stayed float, dots over structure: kinds differ without their colours."""
+    lines = element(
+        "pattern",
+        element("path", d="M0 0V8", css="hatch"),
+        id=f"{identity}-float",
+        width=6,
+        height=8,
+        patternUnits="userSpaceOnUse",
+        patternTransform="rotate(45)",
+    )
+    dots = element(
+        "pattern",
+        element("circle", cx=3, cy=3, r=0.9, css="dot"),
+        id=f"{identity}-structure",
+        width=6,
+        height=6,
+        patternUnits="userSpaceOnUse",
+    )
+    return element("defs", lines, dots)
+
+
+def _cell(cell: Cell, whole: int, identity: str) -> Markup:
+    box, kind = cell.box, kind_of(cell.what, cell.dtype)
+    stored = f"{cell.what} {cell.dtype}".strip()
+    several = f", {cell.modules} modules" if cell.modules > 1 else ""
+    title = f"{cell.path}{several}: {stored}, {cell.bytes:,} bytes, {percent(cell.bytes / whole)}"
+    shapes = [_rectangle(box, f"cell {kind}")]
+    if kind in {"float", "structure"}:
+        shapes.append(_rectangle(box, "veil", fill=f"url(#{identity}-{kind})"))
+    return element("g", element("title", title), *shapes, *_label(cell, box))
+
+
+def _rectangle(box: Box, css: str, **more: str) -> Markup:
+    return element(
+        "rect", x=float(box.x), y=float(box.y), width=float(box.width), height=float(box.height), css=css, **more
+    )
+
+
+def _outline(box: Box) -> Markup:
+    return _rectangle(box, "group")
+
+
+def _label(cell: Cell, box: Box) -> list[Markup]:
+    """Name, and figures below it, as far as they fit."""
+    room = box.width - 2 * _PAD
+    name = short_path(cell.path, room)
+    if not name or box.height < _LINE + _PAD:
+        return []
+    lines = [(name, "label strong")]
+    size = format_value(cell.bytes, "bytes")
+    stored = cell.what if kind_of(cell.what, cell.dtype) == "structure" else cell.dtype
+    for text in (f"{stored} · {size}", size, stored):
+        if text_width(text, _FONT) <= room and box.height >= 2 * _LINE + _PAD:
+            lines.append((text, "label"))
+            break
+    return [
+        element("text", text, x=box.x + _PAD, y=box.y + _PAD + 10 + number * _LINE, css=css)
+        for number, (text, css) in enumerate(lines)
+    ]
+
+
+def short_path(path: str, room: float) -> str:
+    """The longest end of a module path that fits, whole parts only; empty where none does or a number is all."""
+    parts = path.split(".")
+    for first in range(len(parts)):
+        text = ".".join(parts[first:])
+        if text_width(text, _FONT * 1.06) <= room:
+            return "" if text.isdigit() and len(parts) > 1 else text
+    return ""
