@@ -15,7 +15,10 @@ FORMS = {"wide": (1040.0, 430.0), "narrow": (324.0, 470.0)}
 
 _FONT = 12.0
 _LINE = 15.0
-_PAD = 6.0
+_PAD = 5.0
+_TOLD = 3
+"""Parts of a path that tell a module from others: no further line is added where there are so many."""
+
 KINDS = {
     "integer": "integers of 8 bits or fewer",
     "float": "floating point",
@@ -127,14 +130,15 @@ def _outline(box: Box) -> Markup:
 def _label(cell: Cell, box: Box) -> list[Markup]:
     """Name, and figures below it, as far as they fit."""
     room = box.width - 2 * _PAD
-    name = short_path(cell.path, room)
-    if not name or box.height < _LINE + _PAD:
+    count = int((box.height - _PAD) / _LINE)
+    name = path_lines(cell.path, room, min(count - 1, 3) or 1) if count > 0 else []
+    if not name:
         return []
-    lines = [(name, "label strong")]
+    lines = [(part, "label strong") for part in name]
     size = format_value(cell.bytes, "bytes")
     stored = cell.what if kind_of(cell.what, cell.dtype) == "structure" else cell.dtype
     for text in (f"{stored} · {size}", size, stored):
-        if text_width(text, _FONT) <= room and box.height >= 2 * _LINE + _PAD:
+        if text and text_width(text, _FONT) <= room and count > len(lines):
             lines.append((text, "label"))
             break
     return [
@@ -143,11 +147,29 @@ def _label(cell: Cell, box: Box) -> list[Markup]:
     ]
 
 
-def short_path(path: str, room: float) -> str:
-    """The longest end of a module path that fits, whole parts only; empty where none does or a number is all."""
+def path_lines(path: str, room: float, count: int) -> list[str]:
+    """The end of a module path, whole parts, as much as fits into so many lines; a number never begins it."""
     parts = path.split(".")
-    for first in range(len(parts)):
-        text = ".".join(parts[first:])
-        if text_width(text, _FONT * 1.06) <= room:
-            return "" if text.isdigit() and len(parts) > 1 else text
-    return ""
+    lines: list[str] = []
+    whole = len(parts)
+    while parts and len(lines) < count and whole - len(parts) < _TOLD:
+        dot = "." if lines else ""
+        fits = [
+            first
+            for first, part in enumerate(parts)
+            if not (first and part.isdigit()) and text_width(".".join(parts[first:]) + dot, _FONT) <= room
+        ]
+        if not fits:
+            break
+        lines.insert(0, ".".join(parts[fits[0] :]) + dot)
+        parts = parts[: fits[0]]
+    return lines or shortened(parts[-1], room)
+
+
+def shortened(name: str, room: float) -> list[str]:
+    """The beginning of a name with an ellipsis, where at least four letters of it fit."""
+    for length in range(len(name) - 1, 3, -1):
+        text = f"{name[:length]}…"
+        if text_width(text, _FONT) <= room:
+            return [text]
+    return []

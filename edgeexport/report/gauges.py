@@ -15,16 +15,16 @@ _FILE = "The file"
 _AT_LEAST = ("agreement", "cosine_min")
 _LIMIT_AT, _WIDTH, _HEIGHT = 140.0, 200.0, 14.0
 _TITLES = {
-    "size_ratio": "Size to float32",
+    "size_ratio": "Size beside float32",
     "artifact_bytes": "Size",
     "accuracy_drop": "Accuracy lost",
     "agreement": "Same answers",
     "cosine_min": "Least cosine",
-    "latency_ratio": "Time to float32",
+    "latency_ratio": "Time beside float32",
     "peak_memory": "Peak memory",
     "peak_memory_arena": "Tensor arena",
     "peak_memory_sram": "SRAM, estimated",
-    "perplexity_ratio": "Perplexity to float32",
+    "perplexity_ratio": "Perplexity beside float32",
     "compatibility": "Operators it lacks",
     "numerics": "Values beyond their type",
 }
@@ -88,7 +88,8 @@ def title_of(name: str) -> str:
 def _gauge(check: Check) -> Gauge:
     share = used(check)
     bound = f"{'at least' if at_least(check) else 'at most'} {format_value(check.limit, check.unit)}"
-    figures = f"{format_value(check.measured, check.unit)}, {bound}"
+    measured = "not measured" if check.measured is None else format_value(check.measured, check.unit)
+    figures = f"{measured}, {bound}"
     bar = Markup("") if share is None else bar_of(share, f"{subject(check.name)}: {figures}", check.verdict)
     return Gauge(title_of(check.name), check.name, figures, check.verdict, share, bar)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from markupsafe import Markup
 
 from edgeexport.report.words import (
     MISSING,
@@ -16,6 +19,10 @@ from edgeexport.report.words import (
     runtime_name,
 )
 from edgeexport.results import Check, Report, Run
+
+_SHORT = 13
+_LINE = 40
+"""Characters that a phone 360 pixels wide shows in a quarter of its width, and in all of it between columns."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,20 @@ class Grid:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def wide(self) -> tuple[bool, ...]:
+        """For each column, whether its texts are too long for a part of a phone's width."""
+        return tuple(length > _SHORT for length in self._lengths())
+
+    @property
+    def stacked(self) -> bool:
+        """Whether a phone has no room for a row in one line."""
+        return sum(max(len(head.title), own) for head, own in zip(self.columns, self._lengths(), strict=True)) > _LINE
+
+    def _lengths(self) -> list[int]:
+        """Of the longest text in each column."""
+        return [max(len(_words(row[place])) for row in self.rows) for place in range(len(self.columns))]
+
     @classmethod
     def of(cls, caption: str, columns: Iterable[Column], rows: Iterable[Iterable[str]]) -> Grid | None:
         """The table without columns that hold nothing but dashes; None where there is no row."""
@@ -53,6 +74,14 @@ class Grid:
         return cls(
             caption, tuple(heads[place] for place in kept), tuple(tuple(row[place] for place in kept) for row in listed)
         )
+
+
+def _words(cell: str) -> str:
+    """What a reader sees of a cell; a drawing takes about as much room as a dozen letters."""
+    if not isinstance(cell, Markup):
+        return cell
+    drawn = "_" * 12 * cell.count("<svg")
+    return drawn + re.sub(r"<svg.*?</svg>|<[^>]*>", "", cell)
 
 
 def number(title: str) -> Column:
@@ -200,14 +229,12 @@ def modules(report: Report, count: int) -> Grid | None:
     """The largest by module of the source, and what all others come to."""
     whole = report.size.artifact_bytes
     ordered = sorted(report.size.modules, key=lambda one: -one.bytes)
-    shown = [(one.path or "no module", one.what, one.dtype or MISSING, one.bytes) for one in ordered[:count]]
+    shown = [(one.path or "no module", f"{one.dtype} {one.what}".strip(), one.bytes) for one in ordered[:count]]
     rest = ordered[count:]
     if rest:
-        shown.append((f"{len(rest)} more", MISSING, MISSING, sum(one.bytes for one in rest)))
-    rows = [
-        (path, what, dtype, format_value(size, "bytes"), percent(size / whole)) for path, what, dtype, size in shown
-    ]
-    columns = (Column("Module", code=True), Column("What"), Column("Stored as"), number("Bytes"), number("Share"))
+        shown.append((f"{len(rest)} more", MISSING, sum(one.bytes for one in rest)))
+    rows = [(path, stored, format_value(size, "bytes"), percent(size / whole)) for path, stored, size in shown]
+    columns = (Column("Module", code=True), Column("Stored"), number("Bytes"), number("Share"))
     return Grid.of(f"The {min(count, len(ordered))} largest places", columns, rows)
 
 

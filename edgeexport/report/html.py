@@ -12,7 +12,7 @@ from edgeexport.report.reproduce import reproduction
 from edgeexport.report.words import conditions, estimated, executed, format_value, percent
 from edgeexport.results import Check, Report
 
-_LARGEST = 20
+_LARGEST = 12
 
 
 def render(report: Report, manifest: Manifest | None = None) -> str:
@@ -38,7 +38,8 @@ def render(report: Report, manifest: Manifest | None = None) -> str:
         errors=[run for run in executed(report) if run.error],
         conditions=conditions(report),
         estimates=grid.estimates(estimated(report)),
-        evidence=dict.fromkeys(run.evidence for run in report.runs),
+        evidence={run.evidence for run in report.runs},
+        evidence_at={run.place: run.evidence for run in report.runs},
         reproduction=None if manifest is None else reproduction(report, manifest),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from edgeexport.report.svg import Box, drawing, element, text_width, ticks
 
 Mark = Literal["kept", "failed", "partial", "chosen", "judged"]
-FORMS = {"wide": (760.0, 400.0), "narrow": (324.0, 330.0)}
+FORMS = {"wide": (520.0, 380.0), "narrow": (324.0, 330.0)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 16.0, 18.0, 46.0
 _FONT = 12.0
 _RADIUS = 6.0
@@ -86,7 +87,7 @@ def scatter(identity: str, title: str, points: Sequence[Point], axes: tuple[Axis
         *_axes(frame, x, y),
         _front_line(frame, front),
         *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark == "chosen")),
-        *_labels(frame, points),
+        *_labels(frame, points, front),
         css=f"plot {form}",
     )
 
@@ -144,7 +145,7 @@ def _allowed(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
 def _axes(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
     bottom = frame.height - _BOTTOM
     shapes = [element("path", d=f"M{_LEFT:g} {_TOP:g}V{bottom:g}H{frame.width - _RIGHT:g}", css="axis")]
-    for value in ticks(frame.low[0], frame.high[0], 5 if frame.width < 500 else 8):
+    for value in ticks(frame.low[0], frame.high[0], 5):
         at = frame.across(value)
         shapes.append(element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, css="axis"))
         shapes.append(element("text", f"{value:.6g}", x=at, y=bottom + 17, text_anchor="middle", css="label muted"))
@@ -194,11 +195,14 @@ def _star(x: float, y: float, radius: float) -> str:
     return f"M{'L'.join(corners)}Z"
 
 
-def _labels(frame: _Frame, points: Sequence[Point]) -> list[Markup]:
-    """Each beside its point where no point and no other label is, else nowhere: its title has it still."""
+def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point]) -> list[Markup]:
+    """Each beside its point where no point, label or line of the front is, else nowhere: its title has it still."""
     taken = [
         Box(frame.across(point.x) - _RADIUS, frame.up(point.y) - _RADIUS, 2 * _RADIUS, 2 * _RADIUS) for point in points
     ]
+    for left, right in itertools.pairwise(front):
+        (x, y), (end, below) = ((frame.across(one.x), frame.up(one.y)) for one in (left, right))
+        taken += [Box(x, y - 1, end - x, 2), Box(end - 1, y, 2, below - y)]
     shapes = []
     for point in sorted(points, key=lambda each: each.mark not in {"chosen", "judged"}):
         size = (text_width(point.label, _FONT), _FONT)
@@ -210,7 +214,7 @@ def _labels(frame: _Frame, points: Sequence[Point]) -> list[Markup]:
                 and not any(box.overlaps(other) for other in taken)
             ):
                 taken.append(box)
-                shapes.append(element("text", point.label, x=box.x, y=box.y + _FONT - 2, css="label strong"))
+                shapes.append(element("text", point.label, x=box.x, y=box.y + _FONT - 2, css="label strong halo"))
                 break
     return shapes
 

@@ -14,7 +14,7 @@ from edgeexport.report.plots import FORMS, Axis, Mark, Point, scatter
 from edgeexport.report.svg import element
 from edgeexport.report.words import MISSING, decibels, format_value, percent, points
 
-_SHOWN = 16
+_SHOWN = 12
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from edgeexport.analysis import ModuleBytes
 from edgeexport.report.svg import Box
 
 STRUCTURE = "the file's own structure"
-_LEGIBLE = 2600.0
-"""Area that holds a label of some ten characters and a figure, in square units of the drawing."""
+_LEGIBLE = 8000.0
+"""Area that holds a label of a module's name and a figure, in square units of the drawing."""
+_DOMINANT = 0.8
+"""A part with this share of its module's bytes says nothing as a rectangle: what is below it is shown in its place."""
 _REST = "others"
+_OUTLINED = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
 
 
 def layout(modules: Iterable[ModuleBytes], width: float, height: float) -> tuple[list[Cell], list[Box]]:
-    """The cells of a treemap of that size, and the outlines of its uppermost parts.
+    """The cells of a treemap of that size, and the outlines of its upper parts.
 
     A module is divided into those below it while most of its area goes to parts that hold a label; the smaller ones
     become one cell, and one place is divided by what is stored there and how. Nothing of the bytes is left out.
@@ -119,9 +122,7 @@ def _tree(modules: Iterable[ModuleBytes]) -> _Node:
 
 
 def _place(node: _Node, box: Box, cells: list[Cell], groups: list[Box], depth: int) -> None:
-    while len(node.below) == 1 and not node.own:
-        (node,) = node.below.values()
-    parts = [*node.below.values(), *([_Node(node.path, node.own)] if node.own and node.below else [])]
+    parts = _parts(node)
     scale = box.width * box.height / node.bytes
     large = [part for part in parts if part.bytes * scale >= _LEGIBLE]
     if not parts or (depth and sum(part.bytes for part in large) < node.bytes / 2):
@@ -129,18 +130,31 @@ def _place(node: _Node, box: Box, cells: list[Cell], groups: list[Box], depth: i
         return
     small = [part for part in parts if part.bytes * scale < _LEGIBLE]
     if len(small) > 1 or (small and small[0].below):
-        rest = _Node(f"{node.path}: {_REST}" if node.path else _REST, below={part.path: part for part in small})
+        rest = _Node(f"{node.path}.{_REST}" if node.path else _REST, below={part.path: part for part in small})
     else:
         rest = None
         large += small
     shown = [*large, *([rest] if rest else [])]
     for part, place in zip(shown, squarify([part.bytes for part in shown], box), strict=True):
-        if depth == 0:
+        if depth < _OUTLINED:
             groups.append(place)
         if part is rest:
             _leaf(part, part.modules, place, cells)
         else:
             _place(part, place, cells, groups, depth + 1)
+
+
+def _parts(node: _Node) -> list[_Node]:
+    """What a node is divided into; none of a leaf."""
+    parts = list(node.below.values())
+    if parts and node.own:
+        parts.append(_Node(node.path, node.own))
+    while (largest := max(parts, key=lambda part: part.bytes, default=None)) is not None:
+        if largest.bytes < _DOMINANT * node.bytes or not largest.below:
+            break
+        parts.remove(largest)
+        parts += _parts(largest)
+    return parts
 
 
 def _leaf(node: _Node, modules: int, box: Box, cells: list[Cell]) -> None:

@@ -53,13 +53,14 @@ def _outcome(report: Report) -> str:
     if report.verdict == "pass":
         return "Passes"
     if report.verdict == "incomplete":
-        return f"Not proved, {_listed(report.checks, 'not run')} unchecked"
-    return f"Fails on {_listed(report.checks, 'fail')}"
+        return f"Not proved, {subjects(report.checks, 'not run') or 'a check'} unchecked"
+    return f"Fails on {subjects(report.checks, 'fail') or 'a check'}"
 
 
-def _listed(checks: Iterable[Check], verdict: str) -> str:
-    subjects = list(dict.fromkeys(subject(check.name) for check in checks if check.verdict == verdict))
-    return " and ".join([", ".join(subjects[:-1]), subjects[-1]] if len(subjects) > 1 else subjects) or "a check"
+def subjects(checks: Iterable[Check], verdict: str) -> str:
+    """What the checks with that verdict are about, each once, as a list in words; empty where there is none."""
+    words = list(dict.fromkeys(subject(check.name) for check in checks if check.verdict == verdict))
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _right(report: Report) -> str:

@@ -78,6 +78,8 @@ def percent(share: float | None) -> str:
     """Of a share, with as many digits as tell it from nothing and from all."""
     if share is None:
         return MISSING
+    if share < 0:
+        return f"-{percent(-share)}"
     if share == 0 or share >= 0.0995:
         return f"{share:.0%}" if share in {0, 1} else f"{share * 100:.3g} %"
     return f"{share * 100:.2g} %" if share >= 1e-4 else "< 0.01 %"

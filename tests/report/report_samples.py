@@ -271,7 +271,7 @@ def check(name, measured, limit, unit="ratio", verdict="pass", where="onnxruntim
 def rich(**changes):
     """A report that has every section, and fails."""
     sizes = size()
-    pi = "onnxruntime on raspberry-pi-4, emulated"
+    pi = "onnxruntime on emulated:raspberry-pi-4"
     fields = {
         "target": "raspberry-pi-4",
         "model": "sst2-minilm",
@@ -281,7 +281,7 @@ def rich(**changes):
         "runs": (
             run(),
             run(
-                device="raspberry-pi-4",
+                device="emulated:raspberry-pi-4",
                 machine="aarch64",
                 cpu="cortex-a72",
                 evidence="emulated",

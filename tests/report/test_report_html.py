@@ -116,7 +116,7 @@ def test_every_layer_of_a_sensitivity_and_a_divergence_is_there(page):
 def test_what_failed_comes_before_what_passed(page):
     checks = section(page, "checks")
     cards, _, table = checks.partition("<details>")
-    assert cards.index("Size to float32") < cards.index("Least cosine") < cards.index("not timed: emulated")
+    assert cards.index("Size beside float32") < cards.index("Least cosine") < cards.index("not timed: emulated")
     assert "Peak memory" not in cards
     for check in samples.rich().checks:
         assert check.name in table
