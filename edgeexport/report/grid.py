@@ -145,9 +145,9 @@ def costs(report: Report) -> Grid | None:
         Column("Device"),
         Column("Evidence"),
         number("Median, ms"),
-        number("float32, ms"),
-        number("9 of 10 below, ms"),
-        number("float32, ms"),
+        number("of float32"),
+        number("90 %, ms"),
+        number("of float32"),
         number("Timed"),
         number("Threads"),
         number("Peak memory"),
@@ -167,7 +167,7 @@ def _cost(run: Run) -> tuple[str, ...]:
             str(latency.threads),
         )
     memory = (format_value(run.peak_memory_bytes, "bytes"), format_value(run.arena_bytes, "bytes"))
-    return runtime_name(run), _device(run), run.evidence, *times, *memory
+    return runtime_name(run), run.device, run.evidence, *times, *memory
 
 
 def _device(run: Run) -> str:
