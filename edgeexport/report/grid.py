@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from edgeexport.analysis import ModuleBytes
 from edgeexport.report.words import (
     MISSING,
     decibels,
@@ -229,13 +230,18 @@ def modules(report: Report, count: int) -> Grid | None:
     """The largest by module of the source, and what all others come to."""
     whole = report.size.artifact_bytes
     ordered = sorted(report.size.modules, key=lambda one: -one.bytes)
-    shown = [(one.path or "no module", f"{one.dtype} {one.what}".strip(), one.bytes) for one in ordered[:count]]
+    shown = [(one.path or "no module", _stored(one), one.bytes) for one in ordered[:count]]
     rest = ordered[count:]
     if rest:
         shown.append((f"{len(rest)} more", MISSING, sum(one.bytes for one in rest)))
     rows = [(path, stored, format_value(size, "bytes"), percent(size / whole)) for path, stored, size in shown]
     columns = (Column("Module", code=True), Column("Stored"), number("Bytes"), number("Share"))
     return Grid.of(f"The {min(count, len(ordered))} largest places", columns, rows)
+
+
+def _stored(one: ModuleBytes) -> str:
+    """The element type; of what is no weight, what it is too."""
+    return one.dtype if one.what == "weight" and one.dtype else f"{one.dtype} {one.what}".strip()
 
 
 def plain(value: Any) -> str:

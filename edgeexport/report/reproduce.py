@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def _command(report: Report, manifest: Manifest, settings: Mapping[str, Any], or
     asked = [key for key, origin in origins.items() if origin == "command line" and key in settings]
     if "precision" in asked:
         words.append(f"--precision {manifest.precision}")
-    words += [f"--set {shlex.quote(f'{key}={_toml(settings[key])}')}" for key in sorted(asked) if key != "precision"]
+    words += [
+        f"--set {shlex.quote(f'{key}={_assigned(settings[key])}')}" for key in sorted(asked) if key != "precision"
+    ]
     words += [] if report.search is None else _budget(report.search.budget)
     if manifest.precision in {"w8a8", "w8a16"} or manifest.golden.origin == "calibration" or report.lint:
         words.append("--calibration CALIBRATION")
@@ -81,11 +84,22 @@ def _budget(budget: Budget) -> list[str]:
     return words
 
 
+def _assigned(value: Any) -> str:
+    """As ``--set`` takes it: TOML, a text alone without quotes where it reads as nothing else."""
+    words = isinstance(value, str) and value.replace("-", "").isidentifier()
+    if words and value not in {"true", "false", "inf", "nan"}:
+        return str(value)
+    return _toml(value)
+
+
 def _toml(value: Any) -> str:
-    """As ``--set`` takes it."""
+    """A value of TOML; what is None is left out of its table."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(f'"{each}"' if isinstance(each, str) else plain(each) for each in value) + "]"
-    return plain(value)
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items() if each is not None)
+        return "{" + ", ".join(pairs) + "}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _facts(report: Report, manifest: Manifest) -> Grid | None:

@@ -42,13 +42,13 @@ class SearchView:
 
 def view(search: Search) -> SearchView:
     """The search for the template."""
-    chosen = next((trial for trial in search.trials if trial.number == search.chosen), None)
+    chosen = chosen_trial(search)
     settings = () if chosen is None else sorted(flatten(chosen.settings).items())
     over = f"{search.choosing:,} samples chose"
     scored = f", {search.scoring:,} others judged the choice once" if search.scoring else ""
     return SearchView(
         budget=budget_words(search.budget),
-        outcome=_outcome(search, chosen),
+        outcome=outcome(search),
         why=search.stopped,
         chosen=Grid.of(
             "Settings of the chosen trial",
@@ -60,6 +60,11 @@ def view(search: Search) -> SearchView:
         runs=f"{len(search.trials)} trials on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
         f"{search.evaluations} whole evaluations, split with seed {search.seed}.",
     )
+
+
+def chosen_trial(search: Search) -> Trial | None:
+    """The trial whose settings the bundle has."""
+    return next((trial for trial in search.trials if trial.number == search.chosen), None)
 
 
 def budget_words(budget: Budget) -> str:
@@ -74,7 +79,9 @@ def budget_words(budget: Budget) -> str:
     return f"at most {', '.join(told)}" if told else "none"
 
 
-def _outcome(search: Search, chosen: Trial | None) -> str:
+def outcome(search: Search) -> str:
+    """Whether the budget was kept, and by what, in a sentence."""
+    chosen = chosen_trial(search)
     title = "" if chosen is None else f"trial {chosen.number}, {chosen.title}"
     if not search.met:
         return f"No trial keeps the budget; the closest is {title}." if title else "No trial keeps the budget."
@@ -182,6 +189,8 @@ def sensitivities(listed: tuple[Sensitivity, ...]) -> tuple[Grid | None, Grid | 
     """The layers that lose most when they alone are quantized, and all others."""
     ordered = sorted(listed, key=lambda one: (-_noise(one), -(one.unlike or 0)))
     largest = max((_noise(one) for one in listed), default=0.0)
+    precisions = list(dict.fromkeys(one.precision for one in listed))
+    alike = len(precisions) == 1
     columns = (
         Column("Layer", code=True),
         Column("Noise in the outputs"),
@@ -191,8 +200,9 @@ def sensitivities(listed: tuple[Sensitivity, ...]) -> tuple[Grid | None, Grid | 
         number("Bytes"),
         number("Of the work"),
     )
-    rows = [_sensitivity(one, largest) for one in ordered]
-    top = Grid.of("Layers that cost most, each quantized alone", columns, rows[:_SHOWN])
+    rows = [_sensitivity(one, largest, "" if alike else one.precision) for one in ordered]
+    how = f", in {precisions[0]}" if alike else ""
+    top = Grid.of(f"Layers that cost most, each quantized alone{how}", columns, rows[:_SHOWN])
     return top, Grid.of("The other layers", columns, rows[_SHOWN:])
 
 
@@ -201,7 +211,7 @@ def _noise(one: Sensitivity) -> float:
     return 0.0 if one.snr_db is None else float(10 ** (-one.snr_db / 20))
 
 
-def _sensitivity(one: Sensitivity, largest: float) -> tuple[str, ...]:
+def _sensitivity(one: Sensitivity, largest: float, precision: str) -> tuple[str, ...]:
     noise = _noise(one)
     bar = plain_bar(noise / largest if largest else 0.0, f"{one.path}: noise {percent(noise)} of the signal")
     return (
@@ -209,7 +219,7 @@ def _sensitivity(one: Sensitivity, largest: float) -> tuple[str, ...]:
         bar + Markup(" ") + percent(noise),
         decibels(one.snr_db),
         MISSING if one.unlike is None else f"{one.unlike} of {one.samples}",
-        one.precision,
+        precision,
         format_value(one.bytes, "bytes"),
         percent(one.macs),
     )

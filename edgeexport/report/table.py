@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgeexport.report.explain import explanations
 from edgeexport.report.words import conditions, estimated, executed, format_value, metric_title, runtime_name
 from edgeexport.results import Report, Run
 
@@ -14,11 +15,12 @@ _MISSING = "–"
 
 
 def render(report: Report) -> RenderableType:
-    """Runs with the conditions of their timing, then estimates if there are any, then checks, then the verdict."""
+    """Runs with the conditions of their timing, estimates, what explains them, then checks, then the verdict."""
     title = f"{report.model} for {report.target}, {report.precision}"
     estimates = [_estimates(report)] if estimated(report) else []
     timed = [Text(f"timed: {line}") for line in conditions(report)]
-    return Group(Text(title, "italic"), _runs(report), *timed, *estimates, _checks(report), _verdict(report))
+    above: list[RenderableType] = [Text(title, "italic"), _runs(report), *timed, *estimates, *explanations(report)]
+    return Group(*above, _checks(report), _verdict(report))
 
 
 def _runs(report: Report) -> Table:
