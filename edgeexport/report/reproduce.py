@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeexport.analysis import Budget
+from edgeexport.analysis import Budget, Search
 from edgeexport.artifact import Manifest
 from edgeexport.merge import flatten
 from edgeexport.report.grid import Column, Grid, plain
 from edgeexport.results import Report
+from edgeexport.settings import STATIC
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Reproduction:
 
     Attributes:
         command: to type, with words in capitals for what a bundle does not know: where the sets are.
+        direct: likewise, with the settings that a search found in the search's place; empty without one.
         chosen: settings that somebody chose, and by what.
         profile: those of the target and the defaults.
         versions: of the tools.
@@ -28,6 +30,7 @@ class Reproduction:
     """
 
     command: str
+    direct: str
     chosen: Grid | None
     profile: Grid | None
     versions: Grid | None
@@ -41,7 +44,8 @@ def reproduction(report: Report, manifest: Manifest) -> Reproduction:
     rows = [(key, plain(value), origins.get(key, "default")) for key, value in sorted(settings.items())]
     columns = (Column("Setting", code=True), Column("Value", code=True), Column("From"))
     return Reproduction(
-        command=_command(report, manifest, settings, origins),
+        command=_command(report, manifest, settings, origins, report.search),
+        direct="" if report.search is None else _command(report, manifest, settings, origins, None),
         chosen=Grid.of("Settings that were asked for", columns, [row for row in rows if not _given(row[2])]),
         profile=Grid.of("Settings of the target, and defaults", columns, [row for row in rows if _given(row[2])]),
         versions=Grid.of(
@@ -55,30 +59,49 @@ def _given(origin: str) -> bool:
     return origin == "default" or origin.startswith("target ")
 
 
-def _command(report: Report, manifest: Manifest, settings: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+def _command(
+    report: Report, manifest: Manifest, settings: Mapping[str, Any], origins: Mapping[str, str], search: Search | None
+) -> str:
+    """With a search's budget, or with what was found by it."""
     words = ["edgeexport export", shlex.quote(report.model), f"--target {shlex.quote(report.target)}"]
     recipes = sorted({origin.removeprefix("recipe ") for origin in origins.values() if origin.startswith("recipe ")})
     words += [f"--recipe {shlex.quote(name)}" for name in recipes]
-    asked = [key for key, origin in origins.items() if origin == "command line" and key in settings]
+    by = {"command line"} if search is not None else {"command line", "search"}
+    asked = sorted(key for key, origin in origins.items() if origin in by and key in settings)
     if "precision" in asked:
         words.append(f"--precision {manifest.precision}")
+    implied = {} if search is None else _limits(search.budget)
     words += [
-        f"--set {shlex.quote(f'{key}={_assigned(settings[key])}')}" for key in sorted(asked) if key != "precision"
+        f"--set {shlex.quote(f'{key}={_assigned(settings[key])}')}"
+        for key in asked
+        if key != "precision" and implied.get(key) != settings[key]
     ]
-    words += [] if report.search is None else _budget(report.search.budget)
-    if manifest.precision in {"w8a8", "w8a16"} or manifest.golden.origin == "calibration" or report.lint:
+    words += [] if search is None else _budget(search.budget)
+    if manifest.precision in STATIC or manifest.golden.origin == "calibration" or report.lint or search is not None:
         words.append("--calibration CALIBRATION")
     if report.evaluation is not None:
         words.append("--evaluation EVALUATION")
     return " \\\n  ".join(words)
 
 
+def _limits(budget: Budget) -> dict[str, float | None]:
+    """The limits that a budget sets by itself."""
+    ratio = None if budget.drop is None else 1 + budget.drop
+    return {
+        "limits.accuracy_drop": budget.drop,
+        "limits.perplexity_ratio": ratio,
+        "limits.artifact_bytes": budget.bytes,
+        "limits.latency_ratio": budget.latency_ratio,
+    }
+
+
 def _budget(budget: Budget) -> list[str]:
     words = []
     if budget.drop is not None:
-        words.append(f"--max-drop {budget.drop * 100:g}")
+        words.append(f"--max-drop {budget.drop * 100:.6g}")
     if budget.bytes is not None:
-        words.append(f"--max-size {budget.bytes / 1e6:g}MB")
+        whole = budget.bytes % 100_000 == 0
+        words.append(f"--max-size {budget.bytes / 1e6:g}MB" if whole else f"--max-size {budget.bytes}")
     if budget.latency_ratio is not None:
         words.append(f"--max-latency-ratio {budget.latency_ratio:g}")
     return words

@@ -8,6 +8,7 @@ from edgeexport.report.words import executed
 from edgeexport.results import Check, Report, Run
 
 _SUBJECTS = {
+    "budget": "the budget",
     "size_ratio": "size",
     "artifact_bytes": "size",
     "accuracy_drop": "accuracy",

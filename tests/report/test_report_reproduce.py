@@ -30,6 +30,33 @@ def test_the_command_names_what_was_asked_for_and_nothing_else():
     ]
 
 
+def test_after_a_search_what_it_found_is_a_command_too():
+    settings = {
+        "precision": "w8a8",
+        "calibration": {"method": "minmax"},
+        "limits": {"accuracy_drop": 0.01, "perplexity_ratio": 1.01, "artifact_bytes": 32_000_000, "latency_ratio": 0.5},
+    }
+    origins = dict.fromkeys((f"limits.{key}" for key in settings["limits"]), "command line")
+    origins |= {"precision": "search", "calibration.method": "search"}
+    manifest = msgspec.structs.replace(samples.MANIFEST, recipe={"settings": settings, "origins": origins})
+    found = reproduction(samples.rich(), manifest)
+    searched, direct = (shlex.split(one.replace("\\\n", " ")) for one in (found.command, found.direct))
+    assert "--precision" not in searched and "--max-drop" in searched
+    assert [word for word in searched if word.startswith("limits")] == ["limits.latency_ratio=0.5"]  # not the budget's
+    assert "--max-drop" not in direct and "--max-size" not in direct
+    assert direct[direct.index("--precision") + 1] == "w8a8"
+    given = [value for flag, value in itertools.pairwise(direct) if flag == "--set"]
+    assert parse_assignments(given) == {key: settings[key] for key in ("calibration", "limits")}
+    assert reproduction(samples.rich(search=None), manifest).direct == ""
+
+
+def test_a_size_that_is_no_round_number_is_given_in_bytes():
+    search = samples.search()
+    odd = msgspec.structs.replace(search, budget=msgspec.structs.replace(search.budget, bytes=23_130_003))
+    found = words(samples.rich(search=odd))
+    assert found[found.index("--max-size") + 1] == "23130003"
+
+
 def test_an_assignment_gives_the_setting_back():
     settings = {"a": {"flag": True, "text": "w8", "ratio": 0.25, "list": ["x", 'y"'], "empty": [], "none-like": "true"}}
     origins = {f"a.{key}": "command line" for key in settings["a"]}
@@ -65,5 +92,4 @@ def test_flags_of_the_command_exist():
 
     export = typer.main.get_command(app).commands["export"]
     known = {flag for parameter in export.params for flag in parameter.opts}
-    plain = samples.rich(search=None)
-    assert {word for word in words(plain) if word.startswith("--")} <= known
+    assert {word for word in words() if word.startswith("--")} <= known
