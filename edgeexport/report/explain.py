@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeexport.analysis import Divergence, LintFinding, Search, Trial
 from edgeexport.report.search_view import budget_words, outcome
-from edgeexport.report.words import MISSING, decibels, format_value, percent, points
+from edgeexport.report.words import MISSING, decibels, format_value, loss_heading, percent, points
 from edgeexport.results import Report
 
 _KEPT = {True: ("kept", "green"), False: ("broken", "bold red"), None: (MISSING, "")}
@@ -26,9 +26,9 @@ def explanations(report: Report) -> Iterator[RenderableType]:
 
 
 def _search(search: Search) -> Iterator[RenderableType]:
-    table = _table(f"Search on {search.runtime}, {search.device}; budget: {budget_words(search.budget)}")
+    table = _table(f"Search on {search.runtime}, {search.device}; budget: {budget_words(search.budget, search.metric)}")
     table.add_column("Trial", overflow="fold")
-    for heading in ("Bytes", "Points lost", "Unlike", "Time ratio"):
+    for heading in ("Bytes", loss_heading(search.metric), "Unlike", "Time ratio"):
         table.add_column(heading, justify="right")
     table.add_column("Budget")
     for trial in search.trials:

@@ -12,7 +12,7 @@ from edgeexport.merge import flatten
 from edgeexport.report.grid import Column, Grid, number, plain
 from edgeexport.report.plots import FORMS, Axis, Mark, Point, scatter
 from edgeexport.report.svg import element
-from edgeexport.report.words import MISSING, decibels, format_value, percent, points
+from edgeexport.report.words import MISSING, decibels, format_value, loss, loss_heading, percent, points
 
 _SHOWN = 12
 
@@ -47,7 +47,7 @@ def view(search: Search) -> SearchView:
     over = f"{search.choosing:,} samples chose"
     scored = f", {search.scoring:,} others judged the choice once" if search.scoring else ""
     return SearchView(
-        budget=budget_words(search.budget),
+        budget=budget_words(search.budget, search.metric),
         outcome=outcome(search),
         why=search.stopped,
         chosen=Grid.of(
@@ -67,11 +67,11 @@ def chosen_trial(search: Search) -> Trial | None:
     return next((trial for trial in search.trials if trial.number == search.chosen), None)
 
 
-def budget_words(budget: Budget) -> str:
+def budget_words(budget: Budget, metric: str) -> str:
     """Such as ``at most 0.50 points lost, 25.00 MB``."""
     told = []
     if budget.drop is not None:
-        told.append(f"{points(budget.drop)} points lost")
+        told.append(loss(budget.drop, metric))
     if budget.bytes is not None:
         told.append(format_value(budget.bytes, "bytes"))
     if budget.latency_ratio is not None:
@@ -87,14 +87,16 @@ def outcome(search: Search) -> str:
         return f"No trial keeps the budget; the closest is {title}." if title else "No trial keeps the budget."
     if search.score is None or search.score.drop is None:
         return f"Kept by {title}."
-    return f"Kept by {title}: {points(search.score.drop)} points lost on the {search.scoring:,} samples that judged it."
+    return (
+        f"Kept by {title}: {loss(search.score.drop, search.metric)} on the {search.scoring:,} samples that judged it."
+    )
 
 
 def _measure(search: Search) -> tuple[str, Callable[[Trial], float | None], float | None]:
     """What trials lose: the metric's drop, else unlike answers, else noise; its axis and its limit."""
     if any(trial.drop is not None for trial in search.trials):
         limit = search.budget.drop
-        title = f"{search.metric} lost, points"
+        title = "perplexity risen, %" if search.metric == "perplexity" else f"{search.metric} lost, points"
         return (
             title,
             lambda trial: None if trial.drop is None else trial.drop * 100,
@@ -128,7 +130,7 @@ def _plots(search: Search) -> list[tuple[str, list[Markup]]]:
         for trial in search.trials:
             x, y = across(trial), loss(trial)
             if x is not None and y is not None:
-                placed.append(Point(x, y, str(trial.number), _said(trial), _mark(trial, search)))
+                placed.append(Point(x, y, str(trial.number), _said(trial, search.metric), _mark(trial, search)))
         if len(placed) > 1:
             pictures = [scatter(f"trials-{name}", caption, placed, (axis, Axis(title, limit)), form) for form in FORMS]
             found.append((caption, pictures))
@@ -143,10 +145,10 @@ def _mark(trial: Trial, search: Search) -> Mark:
     return "kept" if trial.kept else "failed"
 
 
-def _said(trial: Trial) -> str:
+def _said(trial: Trial, metric: str) -> str:
     figures = [format_value(trial.artifact_bytes, "bytes")]
     if trial.drop is not None:
-        figures.append(f"{points(trial.drop)} points lost")
+        figures.append(loss(trial.drop, metric))
     if trial.latency_ratio is not None:
         figures.append(f"{trial.latency_ratio:.3f} of float32's time")
     return f"trial {trial.number}, {trial.title}: {', '.join(figures)}"
@@ -159,7 +161,7 @@ def _trials(search: Search) -> Grid | None:
         number("Bytes"),
         number("Size ratio"),
         number("Time ratio"),
-        number("Points lost"),
+        number(loss_heading(search.metric)),
         number("Unlike"),
         number("SNR, dB"),
         number("Samples"),

@@ -91,3 +91,13 @@ def points(drop: float | None) -> str:
         return MISSING
     rounded = f"{drop * 100:.2f}"
     return "0.00" if rounded == "-0.00" else rounded
+
+
+def loss(drop: float | None, metric: str) -> str:
+    """What was lost of a metric: points of a share, percent of a perplexity, which rises."""
+    return f"{points(drop)} % more perplexity" if metric == "perplexity" else f"{points(drop)} points lost"
+
+
+def loss_heading(metric: str) -> str:
+    """The column of such losses, in points or percent."""
+    return "Risen, %" if metric == "perplexity" else "Points lost"

@@ -32,6 +32,13 @@ def test_the_search_with_every_trial():
     assert "No trial keeps the budget; the closest is trial 1" in draw(samples.rich(search=samples.search(met=False)))
 
 
+def test_a_perplexity_rises_and_has_no_points():
+    shown = " ".join(draw(samples.rich(search=msgspec.structs.replace(samples.search(), metric="perplexity"))).split())
+    assert "at most 1.00 % more perplexity" in shown and "Risen, %" in shown
+    assert "0.23 % more perplexity on the 436 samples" in shown
+    assert "oints lost" not in shown
+
+
 def test_findings_and_the_worst_layers():
     shown = draw(samples.rich())
     assert row(shown, "duplicate-samples") == [

@@ -134,6 +134,13 @@ def test_sections_without_data_are_left_out():
     watched(html.render(msgspec.structs.replace(bare, runs=(), checks=())))
 
 
+def test_a_perplexity_rises_and_has_no_points():
+    search = msgspec.structs.replace(samples.search(), metric="perplexity")
+    shown = text(section(html.render(samples.rich(search=search)), "search"))
+    assert "perplexity risen, %" in shown and "1.00 % more perplexity" in shown
+    assert "oints" not in shown
+
+
 def test_a_search_that_tried_nothing_that_ran():
     search = samples.search(met=False)
     empty: Search = msgspec.structs.replace(search, trials=search.trials[-1:], chosen=0, score=None, sensitivities=())
