@@ -143,9 +143,9 @@ def _plot(bundles: Sequence[Listed]) -> list[Markup]:
     """Size against what is lost, where at least two bundles have both by the same measure."""
     metrics = {run.accuracy.metric for _, report in bundles for run in executed(report) if run.accuracy is not None}
     drops = [_drop(report) for _, report in bundles]
-    shown = metrics == {"accuracy"} and sum(drop is not None for drop in drops) > 1
+    shown = len(metrics) == 1 and "perplexity" not in metrics and sum(drop is not None for drop in drops) > 1
     lost = drops if shown else [_unlike(report) for _, report in bundles]
-    title = "accuracy lost, points" if shown else "unlike float32, %"
+    title = f"{metrics.pop()} lost, points" if shown else "unlike float32, %"
     placed = []
     for at, ((_, report), loss) in enumerate(zip(bundles, lost, strict=True), 1):
         if loss is not None:
