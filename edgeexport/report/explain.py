@@ -34,7 +34,7 @@ def _search(search: Search) -> Iterator[RenderableType]:
     for trial in search.trials:
         table.add_row(*_trial(trial, chosen=trial.number == search.chosen))
     yield table
-    yield Text(f"{outcome(search)} {search.stopped}")
+    yield Text(f"{outcome(search)} Why it ended there: {search.stopped}")
 
 
 def _trial(trial: Trial, *, chosen: bool) -> Iterator[Text]:

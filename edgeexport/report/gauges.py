@@ -15,7 +15,7 @@ _FILE = "The file"
 _AT_LEAST = ("agreement", "cosine_min")
 _LIMIT_AT, _WIDTH, _HEIGHT = 140.0, 200.0, 14.0
 _TITLES = {
-    "budget": "Budget, lost",
+    "budget": "Metric lost",
     "size_ratio": "Size beside float32",
     "artifact_bytes": "Size",
     "accuracy_drop": "Accuracy lost",

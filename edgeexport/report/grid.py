@@ -21,7 +21,7 @@ from edgeexport.report.words import (
 )
 from edgeexport.results import Check, Report, Run
 
-_SHORT = 13
+_SHORT = 11
 _LINE = 40
 """Characters that a phone 360 pixels wide shows in a quarter of its width, and in all of it between columns."""
 
@@ -222,7 +222,7 @@ def components(report: Report) -> Grid | None:
         )
         for part in sorted(report.size.components, key=lambda part: -part.bytes)
     ]
-    columns = (Column("Kind of operator", code=True), Column("Stored as"), number("Bytes"), number("Share"))
+    columns = (Column("Operators", code=True), Column("Stored as"), number("Bytes"), number("Share"))
     return Grid.of("Bytes by kind of operator", columns, rows)
 
 

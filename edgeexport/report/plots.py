@@ -17,6 +17,7 @@ FORMS = {"wide": (520.0, 380.0), "narrow": (324.0, 330.0)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 16.0, 18.0, 46.0
 _FONT = 12.0
 _RADIUS = 6.0
+_WORD = "budget"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def scatter(identity: str, title: str, points: Sequence[Point], axes: tuple[Axis
     frame = _Frame.around(points, x, y, form)
     whole = [point for point in points if point.mark != "partial"]
     front = [whole[index] for index in pareto_front([(point.x, point.y) for point in whole])]
+    taken = _points(frame, points)
     said = "; ".join(point.title for point in front) or "none"
     return drawing(
         f"{identity}-{form}",
@@ -83,11 +85,11 @@ def scatter(identity: str, title: str, points: Sequence[Point], axes: tuple[Axis
         frame.height,
         title,
         f"{len(points)} points. Best trade-offs: {said}.",
-        *_allowed(frame, x, y),
+        *_allowed(frame, x, y, taken),
         *_axes(frame, x, y),
         _front_line(frame, front),
         *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark == "chosen")),
-        *_labels(frame, points, front),
+        *_labels(frame, points, front, taken),
         css=f"plot {form}",
     )
 
@@ -123,23 +125,56 @@ class _Frame:
         return self.height - _BOTTOM - share * (self.height - _TOP - _BOTTOM)
 
 
-def _allowed(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
-    """What the budget allows, tinted, and its bounds as dashed lines with a word."""
+def _allowed(frame: _Frame, x: Axis, y: Axis, taken: list[Box]) -> list[Markup]:
+    """What the budget allows, tinted, and its bounds as dashed lines, each with a word, which is then taken too."""
     if x.limit is None and y.limit is None:
         return []
     right = frame.width - _RIGHT if x.limit is None else frame.across(x.limit)
     top = _TOP if y.limit is None else frame.up(y.limit)
     bottom = frame.height - _BOTTOM
     shapes = [element("rect", x=_LEFT, y=top, width=right - _LEFT, height=bottom - top, css="allowed")]
+    words = _words(frame, x, y, taken)
     if x.limit is not None:
         shapes.append(element("line", x1=right, x2=right, y1=_TOP, y2=bottom, css="limit"))
-        shapes.append(element("text", "budget", x=right - 4, y=_TOP + 10, text_anchor="end", css="label muted"))
     if y.limit is not None:
         shapes.append(element("line", x1=_LEFT, x2=frame.width - _RIGHT, y1=top, y2=top, css="limit"))
-        shapes.append(
-            element("text", "budget", x=frame.width - _RIGHT, y=top - 5, text_anchor="end", css="label muted")
-        )
+    taken += words
+    taken += [] if x.limit is None else [Box(right - 1, _TOP, 2, bottom - _TOP)]
+    taken += [] if y.limit is None else [Box(_LEFT, top - 1, frame.width - _LEFT - _RIGHT, 2)]
+    shapes += [element("text", _WORD, x=box.x, y=box.y + _FONT - 2, css="label muted") for box in words]
     return shapes
+
+
+def _words(frame: _Frame, x: Axis, y: Axis, taken: Sequence[Box]) -> list[Box]:
+    """A place beside each bound where no point is, if there is one."""
+    width = text_width(_WORD, _FONT)
+    found: list[Box] = []
+    for vertical, limit in ((True, x.limit), (False, y.limit)):
+        if limit is None:
+            continue
+        if vertical:
+            at = frame.across(limit)
+            places = [
+                Box(left, above, width, _FONT)
+                for above in range(int(_TOP), int(frame.height - _BOTTOM - _FONT), 14)
+                for left in (at - width - 3, at + 5)
+            ]
+        else:
+            right, line = int(frame.width - _RIGHT - width), frame.up(limit)
+            places = [
+                Box(left, top, width, _FONT) for left in range(right, int(_LEFT), -14) for top in (line - 16, line + 4)
+            ]
+        inside = [box for box in places if box.x > _LEFT and box.x + width <= frame.width - _RIGHT]
+        free = [box for box in inside if not any(box.overlaps(other) for other in (*taken, *found))]
+        found += free[:1]
+    return found
+
+
+def _points(frame: _Frame, points: Sequence[Point]) -> list[Box]:
+    """What the symbols cover."""
+    return [
+        Box(frame.across(point.x) - _RADIUS, frame.up(point.y) - _RADIUS, 2 * _RADIUS, 2 * _RADIUS) for point in points
+    ]
 
 
 def _axes(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
@@ -195,11 +230,8 @@ def _star(x: float, y: float, radius: float) -> str:
     return f"M{'L'.join(corners)}Z"
 
 
-def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point]) -> list[Markup]:
+def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point], taken: list[Box]) -> list[Markup]:
     """Each beside its point where no point, label or line of the front is, else nowhere: its title has it still."""
-    taken = [
-        Box(frame.across(point.x) - _RADIUS, frame.up(point.y) - _RADIUS, 2 * _RADIUS, 2 * _RADIUS) for point in points
-    ]
     for left, right in itertools.pairwise(front):
         (x, y), (end, below) = ((frame.across(one.x), frame.up(one.y)) for one in (left, right))
         taken += [Box(x, y - 1, end - x, 2), Box(end - 1, y, 2, below - y)]

@@ -27,6 +27,7 @@ class SearchView:
         why: why the search ended there.
         chosen: settings of the chosen trial.
         plots: for each, its caption and its forms.
+        marks: the kinds of points in them, and ``front``.
         trials: table of all.
         runs: what was run for it, in a sentence.
     """
@@ -36,6 +37,7 @@ class SearchView:
     why: str
     chosen: Grid | None
     plots: list[tuple[str, list[Markup]]]
+    marks: set[str]
     trials: Grid | None
     runs: str
 
@@ -56,6 +58,7 @@ def view(search: Search) -> SearchView:
             [(key, plain(value)) for key, value in settings],
         ),
         plots=_plots(search),
+        marks=_marks(search),
         trials=_trials(search),
         runs=f"{len(search.trials)} trials on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
         f"{search.evaluations} whole evaluations, split with seed {search.seed}.",
@@ -137,6 +140,12 @@ def _plots(search: Search) -> list[tuple[str, list[Markup]]]:
     return found
 
 
+def _marks(search: Search) -> set[str]:
+    marks = [_mark(trial, search) for trial in search.trials if trial.artifact_bytes is not None]
+    several = sum(mark != "partial" for mark in marks) > 1
+    return {*marks, *(["front"] if several else [])}
+
+
 def _mark(trial: Trial, search: Search) -> Mark:
     if trial.number == search.chosen:
         return "chosen"
@@ -179,7 +188,7 @@ def _trials(search: Search) -> Grid | None:
             MISSING if trial.unlike is None else str(trial.unlike),
             decibels(trial.snr_db),
             f"{trial.samples:,}",
-            "not evaluated" if trial.kept is None else "kept" if trial.kept else "broken",
+            MISSING if trial.kept is None else "kept" if trial.kept else "broken",
             trial.note,
         )
         for trial in search.trials

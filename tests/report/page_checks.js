@@ -83,7 +83,7 @@ var outside = () => {
   const found = document.documentElement.scrollWidth > wide ? ["page: " + document.documentElement.scrollWidth] : [];
   for (const one of document.querySelectorAll("body *")) {
     const box = one.getBoundingClientRect();
-    if (box.width && !one.closest(".scroll table") && (box.right > wide + 1 || box.left < -1))
+    if (box.width && !one.closest(".scroll table, pre.command > *") && (box.right > wide + 1 || box.left < -1))
       found.push(`${one.tagName} ${one.getAttribute("class")}: ${box.left} to ${box.right}`);
   }
   return found;
