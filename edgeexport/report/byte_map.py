@@ -8,7 +8,7 @@ from edgeexport.analysis import ModuleBytes
 from edgeexport.report.svg import Box, drawing, element, text_width
 from edgeexport.report.treemap import Cell, layout
 from edgeexport.report.words import format_value, percent
-from edgeexport.results import Size
+from edgeexport.results import Component, Size
 
 FORMS = {"wide": (1040.0, 430.0), "narrow": (324.0, 470.0)}
 """Width and height on a desk and on a phone. Both are drawn near their own scale, so that text keeps its size."""
@@ -48,12 +48,18 @@ def placed(size: Size) -> tuple[ModuleBytes, ...]:
     return tuple(
         ModuleBytes(
             path=part.name,
-            what="weight" if any(char.isalpha() for char in part.dtype) else "structure",
+            what=_what(part),
             dtype=part.dtype,
             bytes=part.bytes,
         )
         for part in size.components
     )
+
+
+def _what(part: Component) -> str:
+    if not any(char.isalpha() for char in part.dtype):
+        return "structure"
+    return "scale" if part.name == "scales" else "weight"
 
 
 def totals(modules: tuple[ModuleBytes, ...]) -> dict[str, int]:

@@ -77,8 +77,9 @@ def test_paths_are_cut_at_their_dots():
 def test_a_report_of_an_earlier_version_is_drawn_by_its_components():
     parts = (
         Component(name="linear", bytes=75, dtype="int8"),
-        Component(name="graph", bytes=25, dtype="-"),
+        Component(name="graph", bytes=20, dtype="-"),
+        Component(name="scales", bytes=5, dtype="float32"),
     )
     size = Size(artifact_bytes=100, source_float32_bytes=400, ratio=0.25, components=parts)
     placed = byte_map.placed(size)
-    assert byte_map.totals(placed) == {"integer": 75, "structure": 25}
+    assert byte_map.totals(placed) == {"integer": 75, "scale": 5, "structure": 20}
