@@ -24,6 +24,9 @@ def test_the_wheel_carries_its_targets_and_its_command(tmp_path):
         names = archive.namelist()
     assert {name.rpartition("/")[2] for name in names if name.startswith("edgeexport/_targets/")} == shipped
     assert {"edgeexport/runtimes/runner.py", "edgeexport/py.typed"} <= set(names)
+    templates = {path.name for path in (CHECKOUT / "edgeexport" / "report" / "templates").iterdir()}
+    assert templates == {"page.html", "report.html", "comparison.html", "macros.html", "style.css"}
+    assert {f"edgeexport/report/templates/{name}" for name in templates} <= set(names)
     assert not [name for name in names if not name.startswith(("edgeexport/", "edgeexport-"))]
     assert not [name for name in names if "__pycache__" in name or "tests" in name]
 
@@ -42,3 +45,6 @@ def test_the_wheel_carries_its_targets_and_its_command(tmp_path):
     assert {f"{name}.toml" for name in listed} == shipped
     done = subprocess.run([*command, "raspberry-pi-4"], cwd=empty, env=environment, capture_output=True, check=True)
     assert b"quantization.activation_type" in done.stdout
+    page = [sys.executable, "-c", "from edgeexport.report import html; print(html.page('page.html'))"]
+    done = subprocess.run(page, cwd=empty, env=environment, capture_output=True, check=True)
+    assert b"prefers-color-scheme: dark" in done.stdout

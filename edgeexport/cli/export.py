@@ -148,7 +148,7 @@ def export(
 
     budget = budget_of(max_drop, None if max_size is None else parse_bytes(max_size), max_latency_ratio)
     options = SearchOptions(trials, None if time is None else 60 * time, sensitivity)
-    statuses, listed = [], []
+    statuses, listed, verified = [], [], []
     for name in target:
         request = Request(
             model=model,
@@ -173,6 +173,8 @@ def export(
             budget=budget,
             options=options,
         )
+        if report is not None:
+            verified.append((bundle.path, report))
         if json and len(target) > 1:
             listed.append(as_plain(bundle.path, report))
             statuses.append(exit_code(report))
@@ -180,6 +182,11 @@ def export(
             statuses.append(print_result(bundle.path, report, json))
     if listed:
         typer.echo(json_module.dumps(listed, indent=2))
+    if len(verified) > 1:
+        from edgeexport.cli.report import write_comparison
+
+        page = write_comparison(verified)
+        typer.echo(f"comparison: {page}", err=json)
     return max(statuses)
 
 

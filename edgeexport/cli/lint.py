@@ -70,8 +70,8 @@ def _print(found: tuple[LintFinding, ...], calibration: Path, as_json: bool) -> 
         typer.echo(json.dumps(plain, indent=2))
     elif found:
         from edgeexport.cli import show
-        from edgeexport.report import table
+        from edgeexport.report import explain
 
-        show.console().print(table.lint(found))
+        show.console().print(explain.lint_table(found))
     else:
         typer.echo(f"{calibration}: no rule found anything")

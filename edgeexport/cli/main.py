@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edgeexport import __version__
-from edgeexport.cli import demo, devices, distill, doctor, export, generate, inspect, lint, qat, targets, verify
+from edgeexport.cli import demo, devices, distill, doctor, export, generate, inspect, lint, qat, report, targets, verify
 from edgeexport.cli.guard import BAD_INPUT, fail, guarded
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
 app.command("export", help=export.__doc__)(guarded(export.export))
 app.command("verify", help=verify.__doc__)(guarded(verify.verify))
 app.command("generate", help=generate.__doc__)(guarded(generate.generate))
-app.command("report", help=verify.report.__doc__)(guarded(verify.report))
+app.command("report", help=report.report.__doc__)(guarded(report.report))
 app.command("inspect", help=inspect.__doc__)(guarded(inspect.inspect))
 app.command("lint", help=lint.__doc__)(guarded(lint.lint))
 app.command("distill", help=distill.__doc__)(guarded(distill.distill))

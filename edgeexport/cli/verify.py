@@ -54,12 +54,3 @@ def verify(
         with readable_disk_errors(junit):
             write_whole(junit, render(report))
     return print_result(checked.path, report, json)
-
-
-def report(bundle: BundlePath, json: AsJson = False) -> int:
-    """Show the report of a bundle's latest verification."""
-    from edgeexport.artifact import load_bundle
-    from edgeexport.results import Report
-
-    checked = load_bundle(bundle)
-    return print_result(checked.path, Report.read(checked.report_path), json)

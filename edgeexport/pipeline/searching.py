@@ -163,7 +163,7 @@ def with_search(bundle: Bundle, report: Report, found: Search) -> Report:
     report = msgspec.structs.replace(report, checks=checks, verdict=overall(checks), search=found)
     with readable_disk_errors(bundle.path):
         report.write(bundle.report_path)
-        write_whole(bundle.path / REPORT_PAGE, html.render(report).encode())
+        write_whole(bundle.path / REPORT_PAGE, html.render(report, bundle.manifest).encode())
     return report
 
 

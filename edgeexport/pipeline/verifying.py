@@ -94,14 +94,12 @@ class Verification:
         }
         found = cache.find("reports", key)
         if found is not None:
-            with readable_disk_errors(bundle.path):
-                _copy_reports(found, bundle.path)
             self._progress.say("verified earlier: same bytes, devices and samples (--no-cache runs it again)")
-            return Report.read(bundle.report_path)
+            return _written(Report.read(found / REPORT), bundle)
         report = self.run(bundle, evaluation, float32)
         slow = any(check.name == "latency_ratio" and check.verdict == "fail" for check in report.checks)
         if not slow and not any(run.error for run in report.runs):
-            cache.make("reports", key, lambda folder: _copy_reports(bundle.path, folder))
+            cache.make("reports", key, lambda folder: report.write(folder / REPORT))
         return report
 
     def run(
@@ -162,11 +160,7 @@ class Verification:
             ),
             lint=bundle.manifest.lint,
         )
-        page = html.render(report).encode()
-        with readable_disk_errors(bundle.path):
-            report.write(bundle.report_path)
-            write_whole(bundle.path / REPORT_PAGE, page)
-        return report
+        return _written(report, bundle)
 
     def _places(self, target: Target) -> list[tuple[Device, str]]:
         """Every runtime of the target on every device, as that device's own build of it where it has one."""
@@ -379,6 +373,10 @@ def _stand_ins(runs: list[Run]) -> Iterator[str]:
             )
 
 
-def _copy_reports(source: Path, folder: Path) -> None:
-    for name in (REPORT, REPORT_PAGE):
-        write_whole(folder / name, (source / name).read_bytes())
+def _written(report: Report, bundle: Bundle) -> Report:
+    """The report, as JSON and as a page in the bundle."""
+    page = html.render(report, bundle.manifest).encode()
+    with readable_disk_errors(bundle.path):
+        report.write(bundle.report_path)
+        write_whole(bundle.path / REPORT_PAGE, page)
+    return report

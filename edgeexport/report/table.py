@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.analysis import LintFinding
-from edgeexport.report.html import conditions, estimated, executed, format_value, metric_title, runtime_name
+from edgeexport.report.explain import explanations
+from edgeexport.report.words import conditions, estimated, executed, format_value, metric_title, runtime_name
 from edgeexport.results import Report, Run
 
 _STYLES = {"pass": "green", "fail": "bold red", "not run": "yellow", "incomplete": "yellow"}
@@ -18,12 +16,12 @@ _MISSING = "–"
 
 
 def render(report: Report) -> RenderableType:
-    """Runs with the conditions of their timing, then estimates if there are any, then checks, then the verdict."""
+    """Runs with the conditions of their timing, estimates, what explains them, then checks, then the verdict."""
     title = f"{report.model} for {report.target}, {report.precision}"
     estimates = [_estimates(report)] if estimated(report) else []
     timed = [Text(f"timed: {line}") for line in conditions(report)]
-    odd = [lint(report.lint)] if report.lint else []
-    return Group(Text(title, "italic"), _runs(report), *timed, *estimates, _checks(report), *odd, _verdict(report))
+    above: list[RenderableType] = [Text(title, "italic"), _runs(report), *timed, *estimates, *explanations(report)]
+    return Group(*above, _checks(report), _verdict(report))
 
 
 def _runs(report: Report) -> Table:
@@ -106,16 +104,6 @@ def _checks(report: Report) -> Table:
             Text(check.verdict, _STYLES[check.verdict]),
             Text(where),
         )
-    return table
-
-
-def lint(findings: Iterable[LintFinding]) -> Table:
-    """What is odd about the calibration set."""
-    table = Table(title=Text("Calibration set"), title_justify="left")
-    for heading in ("Rule", "Level", "Evidence", "Remedy"):
-        table.add_column(heading, overflow="fold")
-    for one in findings:
-        table.add_row(one.rule, Text(one.level, _STYLES[one.level]), Text(one.evidence), Text(one.remedy))
     return table
 
 

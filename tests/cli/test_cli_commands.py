@@ -1,6 +1,7 @@
 """The commands' output and exit codes, in this process."""
 
 import json
+import re
 import shutil
 from xml.etree import ElementTree
 
@@ -108,6 +109,44 @@ def test_export_to_several_targets(run, linear, board, tmp_path):
         {"bundle": "linear-board-w8"},
         {"bundle": "linear-second-w8"},
     ]
+
+
+def test_several_targets_have_a_page_that_compares_them(run, linear, board, tmp_path):
+    (tmp_path / "second.toml").write_text(f'extends = "{board}"\nname = "second"\n')
+    common = ("export", linear.model, "--precision", "w8", "-t", board)
+    page = tmp_path / "linear-comparison.html"
+    assert "comparison: " not in run(*common).stdout
+    assert run(*common, "-t", "./second.toml", "--no-verify").exit_code == 0
+    assert not page.exists()
+    result = run(*common, "-t", "./second.toml")
+    assert "comparison: linear-comparison.html\n" in result.stdout
+    text = page.read_text()
+    assert "All 2 targets pass." in text
+    links = set(re.findall(r'href="([^"]*)"', text))
+    assert links == {"linear-board-w8/report.html", "linear-second-w8/report.html"}
+    assert all((tmp_path / link).is_file() for link in links)
+    page.unlink()
+    result = run(*common, "-t", "./second.toml", "--json")
+    assert len(json.loads(result.stdout)) == 2
+    assert "comparison: linear-comparison.html" in result.stderr
+    assert page.is_file()
+
+
+def test_report_writes_pages(run, packed, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "copy")
+    result = run("report", packed, "-o", "one.html")
+    assert result.exit_code == 0
+    assert result.stdout == "one.html\n"
+    assert (tmp_path / "one.html").read_text() == (copy / "report.html").read_text()
+    (tmp_path / "pages").mkdir()
+    assert run("report", packed, copy, "-o", "pages/both.html").stdout == "pages/both.html\n"
+    links = re.findall(r'href="([^"]*)"', (tmp_path / "pages" / "both.html").read_text())
+    assert len(links) >= 4
+    assert all((tmp_path / "pages" / link).resolve().is_file() for link in links)
+    assert "bundle: copy" in run("report", packed, "copy").stdout
+    both = json.loads(run("report", packed, "copy", "--json", "-o", "pages/both.html").stdout)
+    assert [one["bundle"] for one in both] == [str(packed), "copy"]
+    assert run("report", packed, "-o", "nowhere/page.html").exit_code == 2
 
 
 def test_one_target_is_one_json_object(run, linear, board):

@@ -1,226 +1,222 @@
-"""The page: every figure, nothing executed."""
+"""The page: every figure, nothing executed, nothing fetched, and no section without data."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import msgspec
 import pytest
+import report_samples as samples
 
-from edgeexport.estimate import Estimate
+from edgeexport.analysis import Search
 from edgeexport.report import html
-from edgeexport.results import Accuracy, Check, Component, Conditions, Latency, Parity, Report, Run, Size
+from edgeexport.results import Check, Parity
 
-
-def report(**changes):
-    run = Run(
-        runtime="onnxruntime",
-        runtime_version="1.22",
-        device="local",
-        machine="x86_64",
-        cpu="a cpu",
-        evidence="measured",
-        parity=Parity(
-            cosine_mean=1.0,
-            cosine_min=1.0,
-            max_abs=0.0,
-            snr_db=None,
-            agreement=0.97,
-            unlike=3,
-            samples=100,
-            over="golden",
-        ),
-        accuracy=Accuracy(metric="accuracy", value=0.8811, reference=0.8922, samples=100),
-        latency_ms=Latency(p50=1.234, p90=2.0, float32_p50=5.678, float32_p90=3.0, count=3, threads=1),
-        peak_memory_bytes=123_456_789,
-    )
-    check = Check(name="size_ratio", measured=0.2512, limit=0.25, unit="ratio", verdict="fail", where="artifact")
-    part = Component(name="embedding", bytes=11_700_000, dtype="int8")
-    size = Size(artifact_bytes=22_800_000, source_float32_bytes=90_900_000, ratio=0.2508, components=(part,))
-    fields = {
-        "target": "board",
-        "model": "m",
-        "precision": "w8",
-        "verdict": "fail",
-        "size": size,
-        "runs": (run,),
-        "checks": (check,),
-        "notes": ("a note",),
-    }
-    return Report(**{**fields, **changes})
+VOID = {"meta", "br"}
 
 
 def text(page):
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    """What a reader gets: no tags, no titles of drawings, no style."""
+    page = re.sub(r"<(style|title|desc)\b.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page)))
 
 
-def test_every_figure_is_there():
-    shown = text(html.render(report()))
-    for figure in (
-        *("0.2512", "0.2500", "fail", "0.8811", "0.8922", "3 of 100", "1.23", "5.68", "123.46 MB"),
-        *("22.80 MB", "90.90 MB", "0.2508", "11.70 MB", "embedding", "a note", "measured"),
-    ):
-        assert figure in shown
+def section(page, name):
+    _, _, after = page.partition(f'<section id="{name}">')
+    return after.partition("</section>")[0]
 
 
-def test_a_metric_that_is_better_when_lower_is_named():
-    (run,) = report().runs
-    told = Accuracy(metric="perplexity", value=11.85, reference=11.83, samples=9, higher_is_better=False)
-    worded = html.render(report(runs=(msgspec.structs.replace(run, accuracy=told),)))
-    assert "<th>Perplexity ↓</th>" in worded and "11.8500" in worded
-    assert "<th>Accuracy</th>" in html.render(report())
-    mixed = (run, msgspec.structs.replace(run, accuracy=told))
-    assert html.metric_title(mixed) == html.metric_title(()) == "Accuracy"
+class Watch(HTMLParser):
+    """Every element is closed by its own end, ids are unique, and nothing leads outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        assert len(named) == len(attributes), (tag, attributes)
+        assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+        assert not [name for name in named if name.startswith("on") or name in {"src", "srcset", "xlink:href", "style"}]
+        if "href" in named:
+            self.links.append(named["href"])
+        self.ids += [named["id"]] if "id" in named else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
 
-def test_conditions_of_a_timing_are_there_and_escaped():
-    (run,) = report().runs
-    latency = msgspec.structs.replace(
-        run.latency_ms, before=Conditions(temperature_c=40.0), after=Conditions(temperature_c=71.5), energy_j=0.5
-    )
-    told = msgspec.structs.replace(run, device="<board>", latency_ms=latency)
-    page = html.render(report(runs=(told,)))
-    assert "<li>onnxruntime on &lt;board&gt;: 40.0 °C before, 71.5 °C after</li>" in page
-    assert "While it was timed" not in html.render(report())
-
-
-def test_a_run_without_figures_is_dashes_and_its_log():
-    run = Run(
-        runtime="onnxruntime", runtime_version="", device="d", machine="m", cpu="c", evidence="emulated", error="boom"
-    )
-    check = Check(name="run", measured=None, limit=None, unit="", verdict="fail", where="there", note="boom\nlog")
-    shown = text(html.render(report(runs=(run,), checks=(check,))))
-    assert "boom log" in shown
-    assert shown.count("–") >= 8
-
-
-def estimated(**changes):
-    estimate = Estimate(
-        tool="vela",
-        tool_version="5.2.0",
-        accelerator="ethos-u55-128",
-        cycles=1_234_567,
-        milliseconds=6.1728,
-        clock_hz=200e6,
-        sram_bytes=54_321,
-        flash_bytes=234_567,
-        npu_share=0.875,
-        cpu_ops=("ARG_MAX", "CAST"),
-    )
-    run = Run(
-        runtime="vela",
-        runtime_version="5.2.0",
-        device="ethos-u55-128",
-        machine="armv8.1-m.main",
-        cpu="ethos-u55-128",
-        evidence="estimated",
-        estimate=estimate,
-    )
-    return msgspec.structs.replace(run, **changes)
-
-
-def test_an_estimate_stands_apart():
-    page = html.render(report(runs=(*report().runs, estimated())))
-    before, heading, after = page.partition("<h2>Estimated</h2>")
-    assert heading
-    assert "vela" not in before
-    shown = text(after)
-    for figure in ("vela 5.2.0", "1,234,567", "6.17", "200", "54,321 B", "0.23 MB", "88%", "ARG_MAX, CAST"):
-        assert figure in shown
-    assert "<h2>Estimated</h2>" not in html.render(report())
-
-
-def test_an_estimate_of_nothing_and_one_that_failed():
-    nothing = msgspec.structs.replace(
-        estimated().estimate, npu_share=0.0, cycles=0, milliseconds=0.0, cpu_ops=("CONV_2D",)
-    )
-    _, _, after = html.render(report(runs=(estimated(estimate=nothing),))).partition("<h2>Estimated</h2>")
-    assert "– – – – – 0% CONV_2D" in text(after)
-    _, _, after = html.render(report(runs=(estimated(estimate=None, error="vela crashed"),))).partition(
-        "Estimated</h2>"
-    )
-    assert "– – – – – – vela crashed" in text(after)
-
-
-def test_arena_and_delegate():
-    run = msgspec.structs.replace(report().runs[0], arena_bytes=6_864, delegate="xnnpack")
-    shown = text(html.render(report(runs=(run, report().runs[0]))))
-    assert "Tensor arena" in shown
-    assert "6,864 B" in shown
-    assert "onnxruntime 1.22 (xnnpack)" in shown
-    assert "Tensor arena" not in html.render(report())
-
-
-def test_markup_in_names_is_text():
-    hostile = "<script>alert(1)</script>{{ 7 * 7 }}"
-    run = msgspec.structs.replace(report().runs[0], device=hostile, cpu=hostile, runtime_version=hostile)
-    check = msgspec.structs.replace(report().checks[0], note=hostile, name=hostile, where=hostile)
-    estimate = msgspec.structs.replace(estimated().estimate, accelerator=hostile, cpu_ops=(hostile,))
-    runs = (run, estimated(estimate=estimate, runtime_version=hostile), estimated(estimate=None, error=hostile))
-    page = html.render(report(model=hostile, target=hostile, runs=runs, checks=(check,), notes=(hostile,)))
-    assert "<script" not in page
-    assert "49" not in text(page).replace("0.49", "")
-    assert page.count("&lt;script&gt;") >= 13
-
-
-def test_nothing_is_fetched_and_every_element_is_closed():
-    class Watch(HTMLParser):
-        open = ()
-
-        def handle_starttag(self, tag, attributes):
-            assert tag not in {"script", "link", "img", "iframe"}
-            assert not {"src", "href", "onload"} & {name for name, _ in attributes}
-            if tag not in {"meta", "br"}:
-                self.open += (tag,)
-
-        def handle_endtag(self, tag):
-            *self.open, last = self.open
-            assert last == tag
-            self.open = tuple(self.open)
-
+def watched(page):
     watch = Watch()
-    watch.feed(html.render(report(runs=(*report().runs, estimated(), estimated(estimate=None, error="x")))))
-    assert watch.open == ()
+    watch.feed(page)
+    watch.close()
+    assert watch.open == []
+    assert len(set(watch.ids)) == len(watch.ids)
+    return watch
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "shown"),
-    [
-        (None, "bytes", "–"),
-        (99_999, "bytes", "99,999 B"),
-        (100_000, "bytes", "0.10 MB"),
-        (1_234_567_890, "bytes", "1,234.57 MB"),
-        (0.25, "ratio", "0.2500"),
-        (3.0, "operators", "3"),
-        (-0.0123, "share", "-0.0123"),
-    ],
-)
-def test_figures_for_people(value, unit, shown):
-    assert html.format_value(value, unit) == shown
+@pytest.fixture(scope="module")
+def page():
+    return html.render(samples.rich(), samples.MANIFEST)
 
 
-def test_what_stood_in_for_a_runtime_is_named_beside_it():
-    (run,) = report().runs
-    run = msgspec.structs.replace(
-        run, runtime="coreml", runtime_version="", evidence="emulated", stand_in="evaluator of edgeexport 9"
+def test_it_is_well_formed_and_leads_nowhere(page):
+    watch = watched(page)
+    assert watch.links
+    assert {link[1:] for link in watch.links} <= set(watch.ids)
+    assert all(link.startswith("#") for link in watch.links)
+    for outside in ("http:", "https:", "@import", "javascript:"):
+        assert outside not in page
+    assert set(re.findall(r"url\(([^)]*)\)", page)) <= {f"#{name}" for name in watch.ids}
+
+
+def test_every_reference_within_the_page_is_there(page):
+    ids = set(watched(page).ids)
+    named = [name for value in re.findall(r'aria-labelledby="([^"]*)"', page) for name in value.split()]
+    assert named and set(named) <= ids
+
+
+def test_every_figure_is_there(page):
+    shown = text(page)
+    for figure in (
+        *("0.2825", "0.2700", "fail", "0.8956", "0.8933", "6 of 872", "3.80", "4.01", "9.17", "9.93", "86.09 MB"),
+        *("25.67 MB", "90.86 MB", "0.9481", "0.9900", "29.8", "0.4145", "0.6000", "41.2 °C before", "60 times"),
+        *("1,234,567", "6.17", "54,321 B", "0.23 MB", "88%", "ARG_MAX, CAST", "118 of 512 samples", "emulated"),
+    ):
+        assert figure in shown, figure
+
+
+def test_every_number_of_a_search_is_there(page):
+    told, search = text(section(page, "search")), samples.search()
+    for trial in search.trials:
+        figures = [f"{trial.number}", trial.title, f"{trial.samples:,}", trial.note]
+        if trial.artifact_bytes is not None:
+            figures += [f"{trial.artifact_bytes / 1e6:.2f} MB", f"{trial.size_ratio:.4f}", f"{trial.drop * 100:.2f}"]
+        if trial.latency_ratio is not None:
+            figures += [f"{trial.latency_ratio:.4f}", f"{trial.snr_db:.1f}", str(trial.unlike)]
+        for figure in figures:
+            assert figure in told, figure
+    for figure in ("1.00 points lost", "32.00 MB", "0.6 of float32's time", "0.23 points lost", search.stopped):
+        assert figure in told, figure
+
+
+def test_every_layer_of_a_sensitivity_and_a_divergence_is_there(page):
+    told = text(section(page, "sensitivity"))
+    for one in samples.sensitivities():
+        for figure in (one.path, f"{one.snr_db:.1f}", f"{one.unlike} of {one.samples}"):
+            assert figure in told, figure
+    told = text(section(page, "divergence"))
+    for layer in samples.divergence().layers:
+        for figure in (layer.path, layer.operator, f"{layer.snr_db:.1f}", f"{layer.high:.4g}"):
+            assert figure in told, figure
+
+
+def test_what_failed_comes_before_what_passed(page):
+    checks = section(page, "checks")
+    cards, _, table = checks.partition("<details>")
+    assert cards.index("Size beside float32") < cards.index("Least cosine") < cards.index("not timed: emulated")
+    assert "Peak memory" not in cards
+    for check in samples.rich().checks:
+        assert check.name in table
+    passed = samples.rich(verdict="pass", checks=samples.rich().checks[2:4])
+    assert "All 2 passed." in html.render(passed)
+
+
+def test_sections_without_data_are_left_out():
+    bare = samples.rich(lint=(), divergences=(), search=None, runs=(samples.run(),), notes=())
+    shown = html.render(bare)
+    for name in ("search", "sensitivity", "divergence", "calibration", "estimates", "notes", "again"):
+        assert f'id="{name}"' not in shown and f'href="#{name}"' not in shown
+    assert 'id="limits"' in shown and 'id="bytes"' in shown
+    watched(shown)
+    watched(html.render(msgspec.structs.replace(bare, runs=(), checks=())))
+
+
+def test_a_perplexity_rises_and_has_no_points():
+    search = msgspec.structs.replace(samples.search(), metric="perplexity")
+    shown = text(section(html.render(samples.rich(search=search)), "search"))
+    assert "perplexity risen, %" in shown and "1.00 % more perplexity" in shown
+    assert "oints" not in shown
+
+
+def test_a_search_that_tried_nothing_that_ran():
+    search = samples.search(met=False)
+    empty: Search = msgspec.structs.replace(search, trials=search.trials[-1:], chosen=0, score=None, sensitivities=())
+    shown = html.render(samples.rich(search=empty))
+    watched(shown)
+    assert "No trial keeps the budget." in text(shown)
+    assert "<figure><figcaption>Size against" not in shown
+
+
+def test_a_layer_without_figures_is_a_dash():
+    silent = samples.divergence()
+    layers = tuple(msgspec.structs.replace(layer, snr_db=None, clipped=None) for layer in silent.layers)
+    shown = html.render(samples.rich(divergences=(msgspec.structs.replace(silent, layers=layers, worst=("gone",)),)))
+    watched(shown)
+    assert "nan" not in text(shown).lower().split()
+
+
+def test_an_estimate_stands_apart(page):
+    assert "vela" not in section(page, "runs")
+    assert "vela 5.2.0" in section(page, "estimates")
+    left = msgspec.structs.replace(samples.ESTIMATED.estimate, npu_share=0.0, cycles=0, cpu_ops=("CONV_2D",))
+    runs = [msgspec.structs.replace(samples.ESTIMATED, estimate=one) for one in (left, None)]
+    shown = section(html.render(samples.rich(runs=tuple(runs))), "estimates")
+    assert "CONV_2D" in shown and "0%" in shown and "6.17" not in shown
+
+
+def test_a_run_without_figures_shows_its_log():
+    run = samples.run(parity=None, accuracy=None, latency_ms=None, peak_memory_bytes=None, error="boom\n<log>")
+    check = Check(name="run", measured=None, limit=None, unit="", verdict="fail", where="there", note="boom\n<log>")
+    shown = html.render(samples.rich(runs=(run,), checks=(check,)))
+    assert section(shown, "runs").count("boom\n&lt;log&gt;") == 1
+    assert "boom\n&lt;log&gt;" in section(shown, "checks")
+
+
+def test_arena_and_what_stood_in_are_named():
+    run = samples.run(arena_bytes=6_864, delegate="xnnpack", stand_in="evaluator of edgeexport 9", evidence="emulated")
+    shown = text(section(html.render(samples.rich(runs=(run,))), "runs"))
+    assert "Tensor arena" in shown and "6,864 B" in shown
+    assert "onnxruntime 1.32.0 (evaluator of edgeexport 9, xnnpack)" in shown
+    assert "measured" not in shown
+
+
+def test_markup_in_names_is_text(page):
+    hostile = "<script>alert(1)</script>\"'{{ 7 * 7 }}"
+
+    def spoil(value):
+        if isinstance(value, str):
+            return hostile if value not in KEPT else value
+        if isinstance(value, tuple):
+            return tuple(spoil(one) for one in value)
+        if isinstance(value, dict):
+            return {key if key in KEPT else hostile: spoil(one) for key, one in value.items()}
+        if isinstance(value, msgspec.Struct):
+            return type(value)(**{name: spoil(getattr(value, name)) for name in value.__struct_fields__})
+        return value
+
+    literals = {"pass", "fail", "not run", "incomplete", "measured", "emulated", "estimated", "warning", "error"}
+    KEPT = literals | {"settings", "origins", "evaluation", "classification", "w8a8", "onnx"}
+    shown = html.render(spoil(samples.rich()), spoil(samples.MANIFEST))
+    watched(shown)
+    assert "<script" not in shown
+    assert "49" not in re.findall(r"\b49\b", text(section(shown, "notes")))
+    assert shown.count("&lt;script&gt;") > 150
+
+
+def test_figures_that_are_no_numbers_do_not_break_it():
+    parity = Parity(
+        cosine_mean=0.0,
+        cosine_min=0.0,
+        max_abs=None,
+        snr_db=None,
+        agreement=None,
+        unlike=None,
+        samples=1,
+        over="golden",
     )
-    shown = text(html.render(report(runs=(run,))))
-    assert "coreml (evaluator of edgeexport 9) local" in shown
-    assert "emulated" in shown.partition("“measured”")[0]
-    assert "measured" not in shown.partition("“measured”")[0].replace("Measured", "")
-
-
-@pytest.mark.parametrize(
-    ("version", "stand_in", "delegate", "name"),
-    [
-        ("2.3", None, None, "r 2.3"),
-        ("2.3", None, "xnnpack", "r 2.3 (xnnpack)"),
-        ("2.3", None, "none", "r 2.3 (no delegate)"),
-        ("", "evaluator", None, "r (evaluator)"),
-        ("18 (macOS 15.1)", None, "9 on CPU", "r 18 (macOS 15.1) (9 on CPU)"),
-        ("", "evaluator", "cpu", "r (evaluator, cpu)"),
-    ],
-)
-def test_the_name_of_a_runtime(version, stand_in, delegate, name):
-    (run,) = report().runs
-    run = msgspec.structs.replace(run, runtime="r", runtime_version=version, stand_in=stand_in, delegate=delegate)
-    assert html.runtime_name(run) == name
+    infinite = samples.check("latency_ratio", float("inf"), 0.5, verdict="fail")
+    zero = samples.check("artifact_bytes_since", 5.0, 0.0, "bytes", "fail")
+    watched(html.render(samples.rich(runs=(samples.run(parity=parity),), checks=(infinite, zero))))
