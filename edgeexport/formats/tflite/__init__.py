@@ -93,7 +93,7 @@ class TfliteFormat:
         from edgeexport.formats.tflite.inspect import read_signature, stored_tensors
 
         model = read_model(path)
-        return read_signature(model, str(path)), stored_tensors(model)
+        return read_signature(model, str(path)), stored_tensors(path, model)
 
     def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
         """See :mod:`edgeexport.formats.tflite.layers`."""
