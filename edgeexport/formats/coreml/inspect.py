@@ -56,6 +56,9 @@ def gaps(path: Path, runtime: str, version: str) -> Iterator[Gap]:
 
 
 def _spec(value: Any) -> TensorSpec:
+    """A dictionary, which a classifier gives, is one of numbers by class."""
+    if value.type.WhichOneof("type") == "dictionaryType":
+        return TensorSpec(value.name, "float32", ())
     tensor = value.type.tensorType
     name = messages("MIL_pb2").DataType.Name(tensor.dataType).lower()
     shape = tuple(
