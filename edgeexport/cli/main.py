@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edgeexport import __version__
-from edgeexport.cli import demo, devices, distill, doctor, export, generate, inspect, qat, targets, verify
+from edgeexport.cli import demo, devices, distill, doctor, export, generate, inspect, qat, size, targets, verify
 from edgeexport.cli.guard import BAD_INPUT, fail, guarded
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("verify", help=verify.__doc__)(guarded(verify.verify))
 app.command("generate", help=generate.__doc__)(guarded(generate.generate))
 app.command("report", help=verify.report.__doc__)(guarded(verify.report))
 app.command("inspect", help=inspect.__doc__)(guarded(inspect.inspect))
+app.command("size", help=size.size.__doc__)(guarded(size.size))
 app.command("distill", help=distill.__doc__)(guarded(distill.distill))
 app.command("qat", help=qat.__doc__)(guarded(qat.qat))
 app.command("targets", help=targets.__doc__)(guarded(targets.targets))
