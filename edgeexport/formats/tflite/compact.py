@@ -9,13 +9,13 @@ vectors the builder (:mod:`edgeexport.formats.tflite.builder`) writes once by it
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeexport.formats.tflite.flatbuffer import schema, tensor_name
-from edgeexport.formats.tflite.observe import common_name
-from edgeexport.formats.tflite.owners import module_of
+from edgeexport.formats.tflite.flatbuffer import read_model, schema, tensor_name, write_model
+from edgeexport.formats.tflite.owners import is_constant, module_of
 
 
 class _Shared:
@@ -47,6 +47,14 @@ class _Shared:
         return int(classes.QuantizationParametersEnd(builder))
 
 
+def drop_constant_names(path: Path) -> None:
+    """As :func:`drop_names`, of the file at ``path``."""
+    model = read_model(path)
+    drop_names(model)
+    share_quantization(model)
+    write_model(model, path)
+
+
 def drop_names(model: Any) -> None:
     """Take the names off constants, which are the operator's that reads them.
 
@@ -56,18 +64,17 @@ def drop_names(model: Any) -> None:
         kept: set[int] = set()
         for operator in graph.operators:
             if operator.outputs and not module_of(tensor_name(graph.tensors[operator.outputs[0]])):
-                kept.update(_telling(graph, operator)[:1])
+                kept.update(_telling(model, graph, operator)[:1])
         ends = {*graph.inputs, *graph.outputs}
         for index, tensor in enumerate(graph.tensors):
-            data = model.buffers[tensor.buffer].data if tensor.buffer else None
-            if data is not None and len(data) and index not in kept and index not in ends:
+            if is_constant(model, tensor) and index not in kept and index not in ends:
                 tensor.name = b""
 
 
-def _telling(graph: Any, operator: Any) -> list[int]:
-    """The inputs of an operator whose names have a module's path."""
-    named = [(index, common_name(tensor_name(graph.tensors[index]))) for index in operator.inputs if index >= 0]
-    return [index for index, name in named if module_of(name.rpartition("/")[0])]
+def _telling(model: Any, graph: Any, operator: Any) -> list[int]:
+    """The constants that an operator reads and whose names have a module's path."""
+    read = [index for index in operator.inputs if index >= 0 and is_constant(model, graph.tensors[index])]
+    return [index for index in read if module_of(tensor_name(graph.tensors[index]))]
 
 
 def share_quantization(model: Any) -> None:

@@ -25,7 +25,8 @@ _COMPONENTS = {
     "TRANSPOSE_CONV": "convolution",
 }
 _ADDED = re.compile(r"(?:_(?:quantized|dequant|requant)\w*)+$")
-_COUNTED = re.compile(r":\d+$")
+_COUNTED = re.compile(r"(?::\d+)?(?:/\d+)?(?::\d+)?$")
+"""The number of a tensor among its module's, and the place at which its operator reads it."""
 _END = re.compile(r"(?:input|output|unused)\.\d+|end|model|")
 """Names that say nothing of a module."""
 
@@ -80,9 +81,9 @@ class Owners:
         users = components(self._model, graph)
         scales = {blocks.scales for tensor in graph.tensors if (blocks := in_blocks(tensor)) is not None}
         for operator in graph.operators:
-            path = self._path(graph, operator) or next(
-                (tensors[index] for index in operator.inputs if tensors.get(index)), ""
-            )
+            path = self._path(graph, operator)
+            if not path and not any(self._is_constant(graph, index) for index in operator.inputs):
+                path = next((tensors[index] for index in operator.inputs if tensors.get(index)), "")
             operators.append(path)
             for index in (*operator.inputs, *operator.outputs):
                 if index >= 0 and (index not in tensors or not tensors[index]):
@@ -93,8 +94,7 @@ class Owners:
                 tensors.setdefault(blocks.scales, tensors.get(index, ""))
         for index in (*tensors, *range(len(graph.tensors))):
             tensor = graph.tensors[index]
-            data = self._model.buffers[tensor.buffer].data if tensor.buffer else None
-            if data is not None and len(data) and tensor.buffer not in self._buffers:
+            if self._is_constant(graph, index) and tensor.buffer not in self._buffers:
                 owner = _constant(tensor, users.get(index, "other"), tensors.get(index, ""), index in scales)
                 self._buffers[tensor.buffer] = owner
         self._operators.append(operators)
@@ -106,8 +106,17 @@ class Owners:
             found = module_of(tensor_name(graph.tensors[operator.outputs[0]]))
             if found:
                 return found
-        read = (common_name(tensor_name(graph.tensors[index])) for index in operator.inputs if index >= 0)
-        return next(filter(None, (module_of(name.rpartition("/")[0]) for name in read)), "")
+        read = (index for index in operator.inputs if self._is_constant(graph, index))
+        return next(filter(None, (module_of(tensor_name(graph.tensors[index])) for index in read)), "")
+
+    def _is_constant(self, graph: Any, index: int) -> bool:
+        return index >= 0 and is_constant(self._model, graph.tensors[index])
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    """Whether a tensor's values are in the file."""
+    data = model.buffers[tensor.buffer].data if tensor.buffer else None
+    return data is not None and len(data) > 0
 
 
 def module_of(name: str) -> str:

