@@ -87,7 +87,9 @@ def share_constants(model: Any) -> int:
         for place, name in enumerate(node.input):
             if name in instead:
                 node.input[place] = instead[name]
-    graph.drop_constants(instead)
+    for place in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[place].name in instead:
+            del model.graph.initializer[place]
     return len(instead)
 
 

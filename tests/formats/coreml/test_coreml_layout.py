@@ -1,5 +1,7 @@
 """Every byte of a package, and the modules of its operations through all conversions."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -130,3 +132,13 @@ def test_metadata_are_the_same_each_time(baseline, tmp_path):
     again = CoremlFormat().baseline(TorchSource(Net().eval(), "net", "digest"), Interface(), tmp_path / "b.mlpackage")
     files = [[(entry.name, entry.read_bytes()) for entry in tree.entries(path)] for path in (baseline.path, again.path)]
     assert files[0] == files[1]
+
+
+def test_reading_loads_no_torch(baseline):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom edgeexport.formats.coreml import CoremlFormat\n"
+        "signature, shares = CoremlFormat().inspect(Path(sys.argv[1]))\n"
+        "print(sum(share.bytes for share in shares), sorted({'torch', 'coremltools'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(baseline.path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tree.size(baseline.path)} []\n"
