@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexport.cli.export import AsJson, print_result
-from edgeexport.cli.quantities import parse_bytes, parse_share
+from edgeexport.cli.export import AsJson, parse_bytes, print_result
 
 if TYPE_CHECKING:
     from edgeexport.pipeline.sizing import Sized
@@ -20,19 +20,19 @@ def size(
         Path, typer.Argument(metavar="BUNDLE", help="A bundle, or an .onnx, .tflite or .mlpackage model.")
     ],
     max_bytes: Annotated[
-        int | None,
-        typer.Option(metavar="BYTES", parser=parse_bytes, help="At most so large: 25MB, 800kB, 25MiB."),
+        str | None,
+        typer.Option(metavar="BYTES", help="At most so large: 25MB, 800kB, 25MiB."),
     ] = None,
     max_ratio: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", parser=parse_share, help="At most this share of the float32 source: .27 or 27%."),
+        str | None,
+        typer.Option(metavar="SHARE", help="At most this share of the float32 source: .27 or 27%."),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Another bundle or model, to compare with module by module.")
     ] = None,
     max_growth: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", parser=parse_share, help="At most so much larger than that: 1%; default: 0."),
+        str | None,
+        typer.Option(metavar="SHARE", help="At most so much larger than that: 1%; default: 0."),
     ] = None,
     junit: Annotated[
         Path | None,
@@ -54,7 +54,9 @@ def size(
             f"{bundle} is a model without its bundle, which does not tell how large its float32 source is",
             "Give the bundle, or leave --max-ratio out.",
         )
-    limits = _limits(found, max_bytes, max_ratio, max_growth, against)
+    most = None if max_bytes is None else parse_bytes(max_bytes)
+    ratio, growth = (None if text is None else parse_share(text) for text in (max_ratio, max_growth))
+    limits = _limits(found, most, ratio, growth, against)
     checks = tuple(gate(found.size, limits, measure_path(against).size if against else None))
     report = Report(
         target=found.target,
@@ -72,6 +74,20 @@ def size(
         with readable_disk_errors(junit):
             write_whole(junit, render(report))
     return print_result(bundle, report, json)
+
+
+def parse_share(text: str) -> float:
+    """``1%`` or ``0.01`` as a share of one.
+
+    Raises:
+        RecipeError: it is neither.
+    """
+    from edgeexport.errors import RecipeError
+
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if found is None:
+        raise RecipeError(f"{text!r} is no share", "Write 1% or 0.01.")
+    return float(found[1]) / (100 if found[2] else 1)
 
 
 def _limits(
