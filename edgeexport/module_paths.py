@@ -43,12 +43,6 @@ def relative(path: str, root: str) -> str:
     return path[len(root) :].lstrip(".") if path == root or path.startswith(f"{root}.") else path
 
 
-def common_root(wrapped: torch.nn.Module) -> str:
-    """Where the source's own module is in a module that a conversion has wrapped, such as ``wrapped.model``."""
-    own = unwrapped(wrapped)
-    return next((name for name, module in wrapped.named_modules() if module is own), "")
-
-
 def _is_wrapper(kind: Any) -> bool:
     name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
     return name.startswith(_WRAPPERS)
