@@ -57,6 +57,8 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         embedding_bits: of embedding tables; None leaves them as the precision has it.
         minimum_snr: static only, in dB. A layer with an input or output that int8 steps over its calibrated range
             represent with less signal to noise than this has ``fallback`` instead; 0 turns the rule off.
+        one_scale_snr: TFLite's static int8 weights, in dB. A layer whose weights keep this much signal to noise with
+            one scale has one, where scales a channel would be more than 1/32 of its bytes; 0 leaves them.
         fallback: what such a layer has: ``w8a8-dynamic``, ``w8``, or ``fp32``.
         io_type: element type of the model's real-valued inputs and outputs.
         mask_value: attention masks below this, such as a dtype's minimum, are raised to it where a
@@ -80,6 +82,7 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     palette_bits: Literal[0, 1, 2, 3, 4, 6, 8] = 0
     embedding_bits: Literal[4, 8] | None = None
     minimum_snr: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    one_scale_snr: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     fallback: Literal["w8a8-dynamic", "w8", "fp32"] = "w8a8-dynamic"
     io_type: Literal["float32", "int8", "int16"] = "float32"
     mask_value: Annotated[float, msgspec.Meta(le=0)] = 0.0

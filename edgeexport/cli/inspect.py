@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from edgeexport.cli.export import AsJson, Model, TrustRemoteCode
 
 
-def inspect(model: Model, trust_remote_code: TrustRemoteCode = False, json: AsJson = False) -> int:
+def inspect(
+    model: Model,
+    trust_remote_code: TrustRemoteCode = False,
+    by_module: Annotated[
+        bool, typer.Option("--bytes", help="Of a bundle or a converted model: where every byte is, by module.")
+    ] = False,
+    depth: Annotated[
+        int, typer.Option(min=0, metavar="N", help="With --bytes: parts of a module's path to tell apart; 0 is all.")
+    ] = 3,
+    json: AsJson = False,
+) -> int:
     """Open a source or a bundle and print it."""
     import json as json_module
+
+    if by_module:
+        return _bytes(Path(model), depth, json)
 
     from edgeexport.artifact import is_bundle
 
@@ -33,6 +46,30 @@ def inspect(model: Model, trust_remote_code: TrustRemoteCode = False, json: AsJs
         typer.echo(f"{'bytes':12} {part['bytes']:>12,}  {part['dtype']:8}  {part['name']}")
     for note in about.get("notes", ()):
         typer.echo(f"{'note':12} {note}")
+    return 0
+
+
+def _bytes(path: Path, depth: int, as_json: bool) -> int:
+    """Where every byte of an artifact is, and why it is not a quarter of float32."""
+    import json as json_module
+
+    import msgspec
+
+    from edgeexport.cli import show
+    from edgeexport.excess import explain, rolled_up
+    from edgeexport.pipeline.sizing import measure_path
+    from edgeexport.report import bytes_table
+
+    size = measure_path(path).size
+    if not as_json:
+        show.console().print(bytes_table.render(size, depth))
+        return 0
+    plain: dict[str, Any] = {
+        "size": msgspec.to_builtins(size),
+        "branches": msgspec.to_builtins(rolled_up(size.modules, depth)),
+        "excess": msgspec.to_builtins(explain(size)) if size.source_float32_bytes else None,
+    }
+    typer.echo(json_module.dumps(plain, indent=2))
     return 0
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from edgeexport import __version__
-from edgeexport.cli import demo, devices, distill, doctor, export, generate, inspect, lint, qat, report, targets, verify
+from edgeexport.cli import (
+    demo,
+    devices,
+    distill,
+    doctor,
+    export,
+    generate,
+    inspect,
+    lint,
+    qat,
+    report,
+    size,
+    targets,
+    verify,
+)
 from edgeexport.cli.guard import BAD_INPUT, fail, guarded
 
 app = typer.Typer(
@@ -25,6 +39,7 @@ app.command("generate", help=generate.__doc__)(guarded(generate.generate))
 app.command("report", help=report.report.__doc__)(guarded(report.report))
 app.command("inspect", help=inspect.__doc__)(guarded(inspect.inspect))
 app.command("lint", help=lint.__doc__)(guarded(lint.lint))
+app.command("size", help=size.size.__doc__)(guarded(size.size))
 app.command("distill", help=distill.__doc__)(guarded(distill.distill))
 app.command("qat", help=qat.__doc__)(guarded(qat.qat))
 app.command("targets", help=targets.__doc__)(guarded(targets.targets))

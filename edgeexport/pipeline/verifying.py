@@ -225,7 +225,7 @@ def measure_size(bundle: Bundle) -> Size:
     return size.measure(
         tree.size(bundle.model_path),
         int(bundle.manifest.source["float32_bytes"]),
-        ((tensor.component, tensor.dtype, tensor.bytes) for tensor in stored),
+        stored,
     )
 
 

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgeexport.report import bytes_table
 from edgeexport.report.explain import explanations
 from edgeexport.report.words import conditions, estimated, executed, format_value, metric_title, runtime_name
 from edgeexport.results import Report, Run
@@ -16,12 +17,22 @@ _MISSING = "–"
 
 
 def render(report: Report) -> RenderableType:
-    """Runs with the conditions of their timing, estimates, what explains them, then checks, then the verdict."""
-    title = f"{report.model} for {report.target}, {report.precision}"
+    """Runs with the conditions of their timing, estimates, what explains them, then checks, then the verdict; before
+    that, where a size check failed, why it is not a quarter."""
+    title = f"{report.model} for {report.target}, {report.precision}" if report.target else report.model
     estimates = [_estimates(report)] if estimated(report) else []
     timed = [Text(f"timed: {line}") for line in conditions(report)]
-    above: list[RenderableType] = [Text(title, "italic"), _runs(report), *timed, *estimates, *explanations(report)]
-    return Group(*above, _checks(report), _verdict(report))
+    runs = [_runs(report)] if report.runs else []
+    above: list[RenderableType] = [Text(title, "italic"), *runs, *timed, *estimates, *explanations(report)]
+    reasons = [bytes_table.excess(report.size)] if _too_large(report) else []
+    return Group(*above, _checks(report), *reasons, _verdict(report))
+
+
+def _too_large(report: Report) -> bool:
+    """Whether a size check failed, and the report says where the bytes are."""
+    names = {"size_ratio", "artifact_bytes", "artifact_bytes_since", "artifact_bytes_growth"}
+    failed = any(check.name in names and check.verdict == "fail" for check in report.checks)
+    return failed and bool(report.size.modules and report.size.source_float32_bytes)
 
 
 def _runs(report: Report) -> Table:
@@ -109,6 +120,8 @@ def _checks(report: Report) -> Table:
 
 def _verdict(report: Report) -> Text:
     size = format_value(report.size.artifact_bytes, "bytes")
+    if not report.size.source_float32_bytes:
+        return Text.assemble((report.verdict.upper(), _STYLES[report.verdict]), f": {size}")
     return Text.assemble(
         (report.verdict.upper(), _STYLES[report.verdict]),
         f": {size}, {report.size.ratio:.4f} of {format_value(report.size.source_float32_bytes, 'bytes')} float32",

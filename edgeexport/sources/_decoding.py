@@ -20,6 +20,7 @@ from edgeexport.quiet import native_output
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature
 from edgeexport.source import Source, Task
+from edgeexport.sources._naming import name_by_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,6 +135,7 @@ class DecodingSource(Source):
                     verbose=False,
                 )
                 assert program is not None
+                name_by_module(program.model.graph, "model")
                 model = program.model_proto
             except Exception as error:
                 raise ConversionError(

@@ -24,6 +24,7 @@ from edgeexport.preprocess import ArraysPreprocess, Preprocess
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Editable, Source, SourceOptions, Task, TorchReference, float32_bytes
 from edgeexport.sources._editing import FACTORY, STATE, EditableTorch
+from edgeexport.sources._naming import name_by_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,6 +155,7 @@ class TorchSource(Source):
                 )
                 if program is None:
                     raise RuntimeError("the exporter returned nothing")
+                name_by_module(program.model.graph, "")
                 program.save(str(path))
             except Exception as error:
                 raise ConversionError(

@@ -16,6 +16,7 @@ from edgeexport.signature import Signature
 from edgeexport.source import Source
 
 _ELSEWHERE = {
+    "one_scale_snr": 0.0,
     "smoothing": 0.0,
     "reduce_range": False,
     "bias_correction": False,

@@ -24,9 +24,9 @@ import msgspec
 
 from edgeexport.decoder import Decoder, decoding_signature, with_fixed_lengths
 from edgeexport.errors import ConversionError
-from edgeexport.formats.coreml import app
+from edgeexport.formats.coreml import app, modules
 from edgeexport.formats.coreml.export import readable_errors, translatable
-from edgeexport.formats.coreml.library import coremltools, fresh_names, quietly, save
+from edgeexport.formats.coreml.library import coremltools, fresh_names, operations, quietly, save
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature, TensorSpec
 from edgeexport.source import Source
@@ -168,6 +168,7 @@ def _convert(ct: Any, program: Any, shapes: _Shapes, signature: Signature, inter
     pipeline = ct.PassPipeline()
     pipeline.remove_passes({"common::guard_negative_gather_indices"})  # tokens and positions have no sign
     fresh_names()
+    modules.note(program)
     model = ct.convert(
         program,
         inputs=inputs,
@@ -178,6 +179,7 @@ def _convert(ct: Any, program: Any, shapes: _Shapes, signature: Signature, inter
         pass_pipeline=pipeline,
         skip_model_load=True,
     )
+    modules.keep(model, operations(model._mil_program))
     if longest == 1 or shapes.decoder.cache == "slots":
         return model
     return _enumerated(ct, model, shapes, signature)

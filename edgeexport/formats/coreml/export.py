@@ -12,8 +12,8 @@ import msgspec
 
 from edgeexport.errors import ConversionError, EdgeExportError, ModelError, RecipeError
 from edgeexport.fixed import Dimensions, fixed_dimensions
-from edgeexport.formats.coreml import app
-from edgeexport.formats.coreml.library import coremltools, fresh_names, quietly, save
+from edgeexport.formats.coreml import app, modules
+from edgeexport.formats.coreml.library import coremltools, fresh_names, operations, quietly, save
 from edgeexport.interface import is_image
 from edgeexport.preprocess import TokenizerPreprocess
 from edgeexport.settings import Interface
@@ -91,7 +91,9 @@ def _convert(ct: Any, module: torch.nn.Module, job: _Job) -> Any:
 
 def _through(ct: Any, program: Any, job: _Job, outputs: dict[str, Any]) -> Any:
     fresh_names()
-    return ct.convert(
+    if hasattr(program, "graph_signature"):
+        modules.note(program)
+    model = ct.convert(
         program,
         inputs=[_declare(ct, spec, job) for spec in job.source.signature.inputs],
         **outputs,
@@ -100,6 +102,8 @@ def _through(ct: Any, program: Any, job: _Job, outputs: dict[str, Any]) -> Any:
         convert_to="mlprogram",
         skip_model_load=True,
     )
+    modules.keep(model, operations(model._mil_program))
+    return model
 
 
 def _calls(program: Any) -> list[Any]:

@@ -7,26 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeexport.conversion import Gap, TensorBytes
-from edgeexport.mil.model import functions
-from edgeexport.mil.program import Block, Function, Literal, Named, Operation
-from edgeexport.mil.table import executed_forms, refused
+from edgeexport.formats.coreml.layout import Contents
+from edgeexport.mil.proto import messages
 from edgeexport.signature import Signature, TensorSpec
 
-_COMPONENTS = {
-    "gather": "embedding",
-    "linear": "linear",
-    "matmul": "linear",
-    "conv": "convolution",
-    "conv_transpose": "convolution",
-    "lstm": "recurrent",
-    "gru": "recurrent",
-    "rnn": "recurrent",
-}
-_DTYPES = {"fp32": "float32", "fp16": "float16"}
-_LEAST_BYTES = 64
+if TYPE_CHECKING:
+    from edgeexport.mil.program import Block, Operation
 
 
 def read_signature(path: Path) -> Signature:
@@ -35,29 +24,25 @@ def read_signature(path: Path) -> Signature:
     Raises:
         ModelError: the package is damaged.
     """
-    function = functions(path)[0]
-    produced = {value.name: value for op in _operations(function.block) for value in op.outputs}
-    outputs = [produced[name] for name in function.block.outputs if name in produced]
-    states = [value for value in function.inputs if value.type.container != "state"]
-    return Signature(tuple(map(_spec, states)), tuple(map(_spec, outputs)))
+    function = Contents(path).main()
+    block = function.block_specializations[function.opset]
+    produced = {value.name: value for operation in block.operations for value in operation.outputs}
+    inputs = [value for value in function.inputs if value.type.WhichOneof("type") != "stateType"]
+    outputs = [produced[name] for name in block.outputs if name in produced]
+    return Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
 
 
 def stored_tensors(path: Path) -> Iterator[TensorBytes]:
-    """Every constant of some size, with the kind of operator that uses it."""
-    function = functions(path)[0]
-    users = _users(function)
-    for operation in _operations(function.block):
-        for key, argument in operation.arguments.items():
-            if isinstance(argument, Literal) and argument.stored is not None and argument.stored.bytes >= _LEAST_BYTES:
-                name = operation.outputs[0].name
-                component = "scales" if key in ("scale", "zero_point") else users.get(name, "other")
-                dtype = argument.stored.dtype.name
-                yield TensorBytes(component, _DTYPES.get(dtype, dtype), argument.stored.bytes)
+    """Every byte of the package; see :mod:`edgeexport.formats.coreml.layout`."""
+    return Contents(path).shares()
 
 
 def gaps(path: Path, runtime: str, version: str) -> Iterator[Gap]:
     """Functions for a later iOS than ``version``, whose operators coremltools chose, and operators that the evaluator
     refuses."""
+    from edgeexport.mil.model import functions
+    from edgeexport.mil.table import executed_forms, refused
+
     for function in functions(path):
         if function.opset > int(version.partition(".")[0]):
             what = f"its operators are those of iOS {function.opset}, and {runtime} {version} has none of a later iOS"
@@ -70,13 +55,17 @@ def gaps(path: Path, runtime: str, version: str) -> Iterator[Gap]:
             yield Gap(operation.op, operation.name, f"the evaluator does not execute it: {reason}")
 
 
-def _spec(value: Named) -> TensorSpec:
-    name = value.type.dtype.name
-    dtype = _DTYPES.get(name, name)
+def _spec(value: Any) -> TensorSpec:
+    """A dictionary, which a classifier gives, is one of numbers by class."""
+    if value.type.WhichOneof("type") == "dictionaryType":
+        return TensorSpec(value.name, "float32", ())
+    tensor = value.type.tensorType
+    name = messages("MIL_pb2").DataType.Name(tensor.dataType).lower()
     shape = tuple(
-        1 if size is None and axis == 0 else size or "length" for axis, size in enumerate(value.type.shape or ())
+        size.constant.size if size.WhichOneof("dimension") == "constant" else 1 if axis == 0 else "length"
+        for axis, size in enumerate(tensor.dimensions)
     )
-    return TensorSpec(value.name, dtype, shape)
+    return TensorSpec(value.name, name, shape)
 
 
 def _operations(block: Block) -> Iterator[Operation]:
@@ -84,19 +73,3 @@ def _operations(block: Block) -> Iterator[Operation]:
         yield operation
         for inner in operation.blocks:
             yield from _operations(inner)
-
-
-def _users(function: Function) -> dict[str, str]:
-    """The component of the operator that uses each constant, seen through decompression."""
-    found: dict[str, str] = {}
-    for operation in reversed(list(_operations(function.block))):
-        component: Any = _COMPONENTS.get(operation.op)
-        if operation.op.startswith("constexpr_") or operation.op == "dequantize":
-            component = found.get(operation.outputs[0].name)
-        if component is None:
-            continue
-        for argument in operation.arguments.values():
-            for part in argument if isinstance(argument, tuple) else (argument,):
-                if isinstance(part, str):
-                    found[part] = component
-    return found

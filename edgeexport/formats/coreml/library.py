@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeexport.errors import MissingRequirement
-from edgeexport.formats.coreml import labels
+from edgeexport.formats.coreml import labels, modules
 from edgeexport.quiet import native_output
 from edgeexport.settings import Settings
 
 _ROOT = Path("Data") / "com.apple.CoreML"
-_KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source")
+_KEPT_METADATA = ("com.github.apple.coremltools.version", "com.github.apple.coremltools.source", modules.KEY)
 _LARGEST = 30000.0
 """For masks in float16: a softmax makes it exactly 0, and a score added to it does not overflow."""
 _FLOAT16_MAX = 65504.0

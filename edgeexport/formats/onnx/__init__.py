@@ -16,6 +16,7 @@ from edgeexport.source import Source
 
 _LEAST_OPSET = 13  # per-channel QuantizeLinear
 _ELSEWHERE = {
+    "one_scale_snr": 0.0,
     "palette_bits": 0,
     "hybrid_per_channel": True,
     "embedding_bits": None,

@@ -33,7 +33,7 @@ class Graph:
         self.producers: dict[str, Any] = {}
         self.outputs = {value.name for value in model.graph.output}
         for node in model.graph.node:
-            for name in (*node.input, *_read_in_branches(node)):
+            for name in (*node.input, *read_in_branches(node)):
                 self.users[name].append(node)
             for name in node.output:
                 self.producers[name] = node
@@ -130,11 +130,11 @@ def constants_to_initializers(model: Any) -> None:
     model.graph.node.extend(kept)
 
 
-def _read_in_branches(node: Any) -> list[str]:
+def read_in_branches(node: Any) -> list[str]:
     """Names that the subgraphs of an If, Loop or Scan read, those of their own tensors among them."""
     graphs = [graph for entry in node.attribute for graph in (entry.g, *entry.graphs)]
     inner = [other for graph in graphs for other in graph.node]
-    return [name for other in inner for name in (*other.input, *_read_in_branches(other))]
+    return [name for other in inner for name in (*other.input, *read_in_branches(other))]
 
 
 def _copy(message: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeexport.formats.onnx.graph import FLOAT, Graph, constants_to_initializers, name_nodes
+from edgeexport.formats.onnx.graph import FLOAT, Graph, constants_to_initializers, name_nodes, read_in_branches
 
 
 def prepare(model: Any, mask_value: float) -> list[str]:
@@ -57,12 +58,48 @@ def fold_constants(model: Any) -> Any:
 
 
 def strip(model: Any) -> None:
-    """Remove what no runtime reads: inferred shapes of inner tensors, doc strings and the tools' marks."""
+    """Remove what no runtime reads: inferred shapes of inner tensors, doc strings, the tools' marks, and all but the
+    first of equal constants, such as the zero points of symmetric weights."""
+    share_constants(model)
     del model.graph.value_info[:]
     del model.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
+
+
+def share_constants(model: Any) -> int:
+    """Let nodes that read equal initializers read the first of them; gives how many were dropped.
+
+    Those that the graph gives out, or takes as inputs with a default, stay, and so do those that a branch reads.
+    """
+    graph = Graph(model)
+    fixed = {value.name for value in (*model.graph.input, *model.graph.output)}
+    fixed.update(name for node in graph.nodes for name in read_in_branches(node))
+    first: dict[bytes, str] = {}
+    instead: dict[str, str] = {}
+    for name, tensor in graph.constants.items():
+        if name not in fixed and tensor.data_location != tensor.EXTERNAL:
+            known = first.setdefault(_content(tensor), name)
+            if known != name:
+                instead[name] = known
+    for node in graph.nodes:
+        for place, name in enumerate(node.input):
+            if name in instead:
+                node.input[place] = instead[name]
+    for place in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[place].name in instead:
+            del model.graph.initializer[place]
+    return len(instead)
+
+
+def _content(tensor: Any) -> bytes:
+    """What tells a tensor from others, but for its name."""
+    name, tensor.name = tensor.name, ""
+    try:
+        return hashlib.sha256(tensor.SerializeToString(deterministic=True)).digest()
+    finally:
+        tensor.name = name
 
 
 def keep_residual_adds_apart(graph: Graph) -> int:

@@ -61,6 +61,7 @@ class TfliteFormat:
 
     def convert(self, baseline: Artifact, settings: Settings, feeds: Feeds | None, path: Path) -> Artifact:
         """Bring the float32 model to ``settings.precision``."""
+        from edgeexport.formats.tflite.compact import drop_constant_names
         from edgeexport.formats.tflite.flatbuffer import read_model, write_model
         from edgeexport.formats.tflite.inspect import read_signature
         from edgeexport.formats.tflite.masks import raise_masks
@@ -80,6 +81,7 @@ class TfliteFormat:
         if masks:
             notes.append(f"{masks} attention mask constants raised to {settings.quantization.mask_value:g}")
         quantize(model, precisions, intervals, settings, path)
+        drop_constant_names(path)
         written = read_signature(read_model(path), path.name)
         signature = _with_integers(baseline.signature, written)
         _check_io(signature, settings)
@@ -93,7 +95,7 @@ class TfliteFormat:
         from edgeexport.formats.tflite.inspect import read_signature, stored_tensors
 
         model = read_model(path)
-        return read_signature(model, str(path)), stored_tensors(model)
+        return read_signature(model, str(path)), stored_tensors(path, model)
 
     def layers(self, baseline: Artifact, settings: Settings) -> Iterable[Layer]:
         """See :mod:`edgeexport.formats.tflite.layers`."""

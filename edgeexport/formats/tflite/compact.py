@@ -1,41 +1,28 @@
-"""Store equal quantization parameters once: a flatbuffer may point to one table from many tensors.
+"""Leave out what no runtime reads, and store equal quantization parameters once.
+
+A flatbuffer may point to one table from many tensors.
 
 Every signature repeats the tensors of the weights, and with them a scale and a zero point for each output channel. The
-zero points of symmetric weights are eight bytes of zero each, the same for all weights of so many channels.
+zero points of symmetric weights are eight bytes of zero each, the same for all weights of so many channels; such equal
+vectors the builder (:mod:`edgeexport.formats.tflite.builder`) writes once by itself.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeexport.formats.tflite.flatbuffer import schema
-
-
-class _Vectors:
-    """The zero points that a builder has written, by their bytes."""
-
-    def __init__(self) -> None:
-        self._builder: Any = None
-        self._written: dict[bytes, int] = {}
-
-    def write(self, builder: Any, values: np.ndarray) -> int:
-        """Where they are in the file."""
-        if self._builder is not builder:
-            self._builder, self._written = builder, {}
-        key = values.tobytes()
-        if key not in self._written:
-            self._written[key] = int(builder.CreateNumpyVector(values))
-        return self._written[key]
+from edgeexport.formats.tflite.flatbuffer import read_model, schema, tensor_name, write_model
+from edgeexport.formats.tflite.owners import is_constant, module_of
 
 
 class _Shared:
     """Packs as the parameters it holds, the first time; then points there."""
 
-    def __init__(self, parameters: Any, vectors: _Vectors) -> None:
+    def __init__(self, parameters: Any) -> None:
         self._parameters = parameters
-        self._vectors = vectors
         self._packed: tuple[Any, int] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -51,7 +38,7 @@ class _Shared:
         classes, parameters = schema(), self._parameters
         scales = builder.CreateNumpyVector(np.asarray(parameters.scale, np.float32))
         points = parameters.zeroPoint
-        zeros = None if points is None else self._vectors.write(builder, np.asarray(points, np.int64))
+        zeros = None if points is None else builder.CreateNumpyVector(np.asarray(points, np.int64))
         classes.QuantizationParametersStart(builder)
         classes.QuantizationParametersAddScale(builder, scales)
         if zeros is not None:
@@ -60,10 +47,39 @@ class _Shared:
         return int(classes.QuantizationParametersEnd(builder))
 
 
+def drop_constant_names(path: Path) -> None:
+    """As :func:`drop_names`, of the file at ``path``."""
+    model = read_model(path)
+    drop_names(model)
+    share_quantization(model)
+    write_model(model, path)
+
+
+def drop_names(model: Any) -> None:
+    """Take the names off constants, which are the operator's that reads them.
+
+    Where that one is named as an output of the model, a constant that tells its module keeps its name.
+    """
+    for graph in model.subgraphs:
+        kept: set[int] = set()
+        for operator in graph.operators:
+            if operator.outputs and not module_of(tensor_name(graph.tensors[operator.outputs[0]])):
+                kept.update(_telling(model, graph, operator)[:1])
+        ends = {*graph.inputs, *graph.outputs}
+        for index, tensor in enumerate(graph.tensors):
+            if is_constant(model, tensor) and index not in kept and index not in ends:
+                tensor.name = b""
+
+
+def _telling(model: Any, graph: Any, operator: Any) -> list[int]:
+    """The constants that an operator reads and whose names have a module's path."""
+    read = [index for index in operator.inputs if index >= 0 and is_constant(model, graph.tensors[index])]
+    return [index for index in read if module_of(tensor_name(graph.tensors[index]))]
+
+
 def share_quantization(model: Any) -> None:
     """Let tensors with equal parameters share them when the model is written."""
     known: dict[tuple[Any, ...], _Shared] = {}
-    vectors = _Vectors()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             parameters = tensor.quantization
@@ -75,4 +91,4 @@ def share_quantization(model: Any) -> None:
                     parameters.detailsType,
                 )
                 if not parameters.detailsType:  # blockwise scales point to other tensors of the same subgraph
-                    tensor.quantization = known.setdefault(key, _Shared(parameters, vectors))
+                    tensor.quantization = known.setdefault(key, _Shared(parameters))

@@ -17,6 +17,7 @@ from edgeexport.decoder import Decoder, decoding_signature, with_fixed_lengths
 from edgeexport.errors import ConversionError
 from edgeexport.formats.tflite.export import NARROWED, finish_names, import_converter, readable_errors
 from edgeexport.formats.tflite.flatbuffer import read_model, signatures
+from edgeexport.formats.tflite.names import source_paths
 from edgeexport.quiet import native_output
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature, TensorSpec
@@ -58,6 +59,7 @@ def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Sig
         native_output(),
         warnings.catch_warnings(),
         separate_gains(module),
+        source_paths(),
     ):
         warnings.simplefilter("ignore")
         for length in lengths:
@@ -65,7 +67,7 @@ def write_decoder(source: Source, interface: Interface, path: Path) -> tuple[Sig
             converter = (converter or litert_torch).signature(name, module, _example(decoder, length))
         converter.convert().export(str(path))
     signature = decoding_signature(decoder)
-    finish_names(source.name, signature, path)
+    finish_names(source, signature, path)
     _check_shared(source.name, path)
     slots = {"past": decoder.context}
 

@@ -14,8 +14,9 @@ from edgeexport.errors import ConversionError, MissingRequirement, ModelError
 from edgeexport.fixed import fixed_dimensions
 from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model, signatures, write_model
-from edgeexport.formats.tflite.names import shorten
+from edgeexport.formats.tflite.names import digest, shorten, source_paths
 from edgeexport.interface import is_image
+from edgeexport.module_paths import unwrapped
 from edgeexport.quiet import native_output
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature, TensorSpec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Lengths = Mapping[str, int]
 NARROWED = {"int64": "int32", "float64": "float32"}
+_SMALL_PARAMETER = 1 << 22
 _LACKING = re.compile(r"Lowering not found: (\S+)")
 
 
@@ -56,7 +58,12 @@ def write_float32(source: Source, interface: Interface, path: Path) -> Signature
         known = {**fixed, **({dimension: length} if dimension else {})}
         return tuple(_example(spec, known, number in moved) for number, spec in enumerate(source.signature.inputs))
 
-    with readable_errors(source.name, module, lambda: example(lengths[0])), native_output(), warnings.catch_warnings():
+    with (
+        readable_errors(source.name, module, lambda: example(lengths[0])),
+        native_output(),
+        source_paths(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         for length in lengths:
             name = f"{dimension}_{length}" if dimension else "main"
@@ -111,7 +118,7 @@ def import_converter() -> Any:
 
 def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, dimension: str | None) -> Signature:
     """Give inputs, outputs and tensors their names, and say what the file takes."""
-    finish_names(source.name, source.signature, path)
+    finish_names(source, source.signature, path)
 
     def as_converted(spec: TensorSpec, image: bool = False) -> TensorSpec:
         shape = tuple(length if isinstance(length, int) else fixed.get(length, length) for length in spec.shape)
@@ -129,7 +136,7 @@ def _finish(source: Source, interface: Interface, path: Path, fixed: Lengths, di
     )
 
 
-def finish_names(name: str, signature: Signature, path: Path) -> None:
+def finish_names(source: Source, signature: Signature, path: Path) -> None:
     """Name a converted file's inputs and outputs as ``signature`` does, and in its order; and its tensors shortly.
 
     Raises:
@@ -144,12 +151,26 @@ def finish_names(name: str, signature: Signature, path: Path) -> None:
     missing = {spec.name for spec in signature.inputs} - set(signatures(model)[0].inputs)
     if missing:
         raise ConversionError(
-            f"{name}: the model does not use its input '{sorted(missing)[0]}', and TFLite leaves it out",
+            f"{source.name}: the model does not use its input '{sorted(missing)[0]}', and TFLite leaves it out",
             "Leave it out of the module's example_inputs.",
         )
-    shorten(model)
+    shorten(model, _last_parameters(source))
     share_quantization(model)
     write_model(model, path)
+
+
+def _last_parameters(source: Source) -> dict[bytes, str]:
+    """The path of the module of each of the source's small parameters, by the digest of its float32 bytes.
+
+    They name the layer that gives an output of the model, whose own name in the file is the output's. What a table as
+    large as a vocabulary's belongs to shows from elsewhere, and reading it once more costs time.
+    """
+    found: dict[bytes, str] = {}
+    for name, parameter in unwrapped(source.module()).named_parameters():
+        if parameter.numel() <= _SMALL_PARAMETER:
+            content = parameter.detach().float().contiguous().numpy().tobytes()
+            found.setdefault(digest(content), name.rpartition(".")[0])
+    return found
 
 
 def _number(item: Any) -> int:

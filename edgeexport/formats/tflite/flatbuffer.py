@@ -99,14 +99,16 @@ def read_model(path: Path) -> Any:
 def write_model(model: Any, path: Path) -> None:
     """Write a model; the same model gives the same bytes.
 
-    Constants are aligned to 16 bytes as the schema asks, which the generated classes leave out; kernels on
-    microcontrollers read them in place.
+    What is equal is written once (:mod:`edgeexport.formats.tflite.builder`). Constants are aligned to 16 bytes as the
+    schema asks, which the generated classes leave out; kernels on microcontrollers read them in place.
 
     Raises:
         ConversionError: the model cannot be packed (over 2 GiB) or the file cannot be written.
     """
+    from edgeexport.formats.tflite.builder import SharingBuilder
+
     flatbuffers = schema().flatbuffers
-    builder = flatbuffers.Builder(_likely_size(model))
+    builder = SharingBuilder(_likely_size(model))
     packed = type(model)()
     packed.__dict__.update(model.__dict__, buffers=[_AlignedBuffer(buffer) for buffer in model.buffers or ()])
     try:

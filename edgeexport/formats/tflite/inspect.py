@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from edgeexport.conversion import TensorBytes
 from edgeexport.errors import ModelError
 from edgeexport.formats.tflite.flatbuffer import Entry, dtype_name, op_name, signatures, tensor_name
+from edgeexport.formats.tflite.layout import stored_bytes
 from edgeexport.signature import Dimension, Signature, TensorSpec
 
-_COMPONENTS = {
-    "EMBEDDING_LOOKUP": "embedding",
-    "GATHER": "embedding",
-    "FULLY_CONNECTED": "linear",
-    "BATCH_MATMUL": "linear",
-    "CONV_2D": "convolution",
-    "DEPTHWISE_CONV_2D": "convolution",
-    "TRANSPOSE_CONV": "convolution",
-}
 
-
-def stored_tensors(model: Any) -> Iterator[TensorBytes]:
-    """Every constant once, with the kind of operator that uses it, and the scales and zero points."""
-    seen: set[int] = set()
-    scales: set[bytes] = set()
-    for graph in model.subgraphs:
-        users = _users(model, graph)
-        for index, tensor in enumerate(graph.tensors):
-            data = model.buffers[tensor.buffer].data if tensor.buffer else None
-            if data is not None and len(data) and tensor.buffer not in seen:
-                seen.add(tensor.buffer)
-                yield TensorBytes(users.get(index, "other"), dtype_name(tensor.type), len(data))
-            parameters = tensor.quantization
-            if parameters is not None and parameters.scale is not None and len(parameters.scale):
-                key = bytes(memoryview(parameters.scale)) if hasattr(parameters.scale, "dtype") else b""
-                if key not in scales:
-                    scales.add(key)
-                    yield TensorBytes("scales", "float32", 4 * len(parameters.scale))
-                    points = parameters.zeroPoint
-                    yield TensorBytes("scales", "int64", 8 * (0 if points is None else len(points)))
+def stored_tensors(path: Path, model: Any) -> Iterator[TensorBytes]:
+    """Every byte of the file at ``path``, which ``model`` was read from."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        shares = list(stored_bytes(model, data))
+    return iter(shares)
 
 
 def read_signature(model: Any, where: str) -> Signature:
@@ -111,19 +94,6 @@ def _shapes(model: Any, entry: Entry) -> dict[str, tuple[int, ...]]:
     tensors = model.subgraphs[entry.subgraph].tensors
     both = {**entry.inputs, **entry.outputs}
     return {name: tuple(map(int, tensors[index].shape)) for name, index in both.items()}
-
-
-def _users(model: Any, graph: Any) -> dict[int, str]:
-    """The component of the first layer that reads each tensor, seen through dequantization."""
-    found: dict[int, str] = {}
-    for operator in reversed(graph.operators):
-        op = op_name(model, operator)
-        passed = found.get(operator.outputs[0]) if op == "DEQUANTIZE" else None
-        component = _COMPONENTS.get(op) or passed
-        if component is not None:
-            for index in operator.inputs:
-                found[index] = component
-    return found
 
 
 def names(model: Any) -> Iterator[tuple[str, str]]:

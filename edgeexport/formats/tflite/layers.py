@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeexport.conversion import Layer
 from edgeexport.formats.tflite.observe import common_name
+from edgeexport.formats.tflite.owners import module_of
 from edgeexport.formats.tflite.plan import Graph, Node, assign, carry
 from edgeexport.settings import STATIC, Settings
 
@@ -31,7 +32,7 @@ def find_layers(model: Any, settings: Settings) -> Iterator[Layer]:
             weights = _weights(graph, node)
             yield Layer(
                 name=name,
-                path=name.rpartition(";")[2] or name,
+                path=module_of(name) or name,
                 operator=node.op,
                 weights=weights,
                 macs=0 if node.op == "EMBEDDING_LOOKUP" else weights * _positions(graph, node),

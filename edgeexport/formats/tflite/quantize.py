@@ -17,6 +17,7 @@ from edgeexport.errors import ConversionError, MissingRequirement
 from edgeexport.formats.tflite.blocks import refine_blocks
 from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model, tensor_name, write_model
+from edgeexport.formats.tflite.granularity import merge_scales
 from edgeexport.quiet import native_output
 from edgeexport.ranges import Interval, spanning_zero
 from edgeexport.settings import Settings
@@ -71,7 +72,7 @@ def quantize(
     finally:
         content.unlink()
     path.write_bytes(result)
-    _finish(path, model)
+    _finish(path, model, settings)
 
 
 def _marked(model: Any, precisions: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
@@ -95,13 +96,14 @@ def _marked(model: Any, precisions: Mapping[str, str]) -> tuple[Any, dict[str, s
     return marked, names
 
 
-def _finish(path: Path, original: Any) -> None:
-    """Take the marks off again, give blocks their best scales, and store equal parameters once."""
+def _finish(path: Path, original: Any, settings: Settings) -> None:
+    """Take the marks off again, give blocks their best scales, and store what is needed once."""
     model = read_model(path)
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = re.sub(rf"^[\w-]+{_MARK}", "", tensor_name(tensor)).encode()
     refine_blocks(model, original)
+    merge_scales(model, original, settings.quantization.one_scale_snr)
     share_quantization(model)
     write_model(model, path)
 

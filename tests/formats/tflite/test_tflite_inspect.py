@@ -13,6 +13,7 @@ from tflite_models import (
 )
 
 from edgeexport.errors import ModelError
+from edgeexport.formats.tflite.compact import share_quantization
 from edgeexport.formats.tflite.flatbuffer import read_model
 from edgeexport.formats.tflite.inspect import names, read_signature, stored_tensors
 from edgeexport.formats.tflite.quantize import quantize
@@ -131,14 +132,33 @@ def plan(count):
     return ["first", "output.0", "1/first", "1/output.0"][: 2 * count]
 
 
-def totals(model):
-    found = Counter()
-    for item in stored_tensors(model):
-        found[item.component, item.dtype] += item.bytes
-    return dict(found)
+@pytest.fixture
+def stored(tmp_path):
+    """Every share of a model, written and read again."""
+
+    def shares(model):
+        share_quantization(model)
+        path = save(model, tmp_path / "stored.tflite")
+        found = list(stored_tensors(path, read_model(path)))
+        assert sum(item.bytes for item in found) == path.stat().st_size
+        return found
+
+    return shares
 
 
-def test_constants_belong_to_the_operator_that_reads_them():
+@pytest.fixture
+def totals(stored):
+    def count(model):
+        found = Counter()
+        for item in stored(model):
+            if item.what != "structure":
+                found[item.component, item.dtype] += item.bytes
+        return dict(found)
+
+    return count
+
+
+def test_constants_belong_to_the_operator_that_reads_them(totals):
     assert totals(convolutions()) == {
         ("convolution", "float32"): 4 * (16 * 3 * 3 * 3 + 16 + 3 * 3 * 16 + 16 * 16),  # one bias, shared by the three
         ("linear", "float32"): 4 * 4 * 16,
@@ -147,11 +167,11 @@ def test_constants_belong_to_the_operator_that_reads_them():
     assert totals(words()) == {("embedding", "float32"): 4 * 50 * 16, ("linear", "float32"): 4 * 8 * 16}
 
 
-def test_what_two_signatures_share_counts_once():
+def test_what_two_signatures_share_counts_once(totals):
     assert totals(two_layers((4, 8, 16))) == totals(two_layers())
 
 
-def test_scales_are_counted_once_with_their_zero_points(quantized):
+def test_scales_are_counted_once_with_their_zero_points(quantized, totals):
     one, two = (totals(quantized(two_layers((4, 8)[:n]), dict.fromkeys(plan(n), "w8"), "w8", {})) for n in (1, 2))
     assert one == two
     assert one["linear", "int8"] == 32 * 16 + 8 * 32
@@ -163,7 +183,7 @@ def test_scales_are_counted_once_with_their_zero_points(quantized):
 @pytest.mark.parametrize(
     ("precision", "dtype", "size"), [("w8", "int8", 1), ("fp16", "float16", 2), ("w8a8-dynamic", "int8", 1)]
 )
-def test_a_weight_is_its_layers_seen_through_a_dequantization(quantized, precision, dtype, size):
+def test_a_weight_is_its_layers_seen_through_a_dequantization(quantized, totals, precision, dtype, size):
     model = quantized(convolutions(), {"stem": precision, "output.0": precision}, precision, {})
     found = totals(model)
     assert found["convolution", dtype] == size * 16 * 27
@@ -171,18 +191,19 @@ def test_a_weight_is_its_layers_seen_through_a_dequantization(quantized, precisi
 
 
 @pytest.mark.parametrize(("bits", "dtype", "size"), [(8, "int8", 800), (4, "int4", 400)])
-def test_tables_are_embeddings(quantized, bits, dtype, size):
+def test_tables_are_embeddings(quantized, totals, bits, dtype, size):
     model = quantized(words(), {"embed": f"embedding-{bits}"}, "w8", {})
     assert totals(model)["embedding", dtype] == size
 
 
 def test_the_bytes_are_those_of_the_file(quantized, tmp_path):
     model = quantized(two_layers(), dict.fromkeys(plan(1), "w8a8"), "w8a8")
-    stored = sum(item.bytes for item in stored_tensors(model))
-    size = (tmp_path / "model.tflite").stat().st_size
-    assert stored < size < stored + 3000
+    path = tmp_path / "model.tflite"
+    shares = list(stored_tensors(path, model))
+    assert sum(item.bytes for item in shares) == path.stat().st_size
+    values = sum(item.bytes for item in shares if item.what != "structure")
     content = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    assert content <= stored
+    assert content <= values < path.stat().st_size < values + 3000
 
 
 def test_the_first_signatures_operators_are_named():
@@ -190,5 +211,5 @@ def test_the_first_signatures_operators_are_named():
     assert list(names(words())) == [("EMBEDDING_LOOKUP", "embed"), ("FULLY_CONNECTED", "output.0")]
 
 
-def test_a_model_without_constants_stores_none():
-    assert list(stored_tensors(identity((2, 3)))) == []
+def test_a_model_without_constants_stores_none(totals):
+    assert totals(identity((2, 3))) == {}
