@@ -31,6 +31,8 @@ _ALIKE = 1.1
 _UNSURE = 1.1
 """A latency on few repetitions that is beyond its limit by less may be within it after all."""
 _MOST_NOISE = 1e6
+_SWITCH = 0.002
+"""Share of latency that a unit costs at least that leaves its family: values change type before and after it."""
 _TELLING = 0.95
 """Alternatives are measured for the units that make this share of the noise."""
 
@@ -285,10 +287,12 @@ class SearchRun:
         return _power(trial)
 
     def _time(self, unit: Unit, precision: str, family: _Family, whole: int) -> float:
+        share, own = unit.macs / whole, family.best.latency_ratio or 1.0
+        if precision == family.precision:
+            return share * own
         if computes_in_float(precision):
-            return unit.macs / whole
-        own = family.best.latency_ratio or 1.0
-        return unit.macs / whole * (own if precision == family.precision else self._ratios.get(precision, 1.15 * own))
+            return share + _SWITCH
+        return share * self._ratios.get(precision, 1.15 * own) + _SWITCH
 
     def _propose(self, family: _Family) -> None:
         """Queue the family's next allocation, if there is one that was not tried."""
