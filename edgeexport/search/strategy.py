@@ -342,7 +342,9 @@ def _counted(precisions: Mapping[str, str]) -> str:
     counts: dict[str, int] = {}
     for precision in precisions.values():
         counts[precision] = counts.get(precision, 0) + 1
-    return ", ".join(f"{count} units {precision}" for precision, count in sorted(counts.items()))
+    return ", ".join(
+        f"{count} unit{'s' if count > 1 else ''} {precision}" for precision, count in sorted(counts.items())
+    )
 
 
 def _cost(trial: Trial) -> float:

@@ -164,7 +164,7 @@ def test_the_one_noisy_unit_is_left_out_and_no_other():
     outcome = search(Lab(even(u3=1.0), drop=0.1, alternatives=("fp32",)), ISLANDS)
     assert outcome.kept
     assert chosen(outcome).settings == {"precision": "w8a8", "overrides": {"u3": "fp32"}}
-    assert chosen(outcome).title == "w8a8, 1 units fp32"
+    assert chosen(outcome).title == "w8a8, 1 unit fp32"
     assert outcome.evaluations == 2
 
 
