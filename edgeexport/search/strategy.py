@@ -31,6 +31,8 @@ _ALIKE = 1.1
 _UNSURE = 1.1
 """A latency on few repetitions that is beyond its limit by less may be within it after all."""
 _MOST_NOISE = 1e6
+_SILENT = 1e-9
+"""Noise over signal that is float32's own."""
 _TELLING = 0.95
 """Alternatives are measured for the units that make this share of the noise."""
 
@@ -240,7 +242,7 @@ class SearchRun:
     def _weigh(self, family: _Family) -> None:
         """Measure each unit's noise in the family's precision, and in its alternatives where it matters."""
         flags = family.best.settings
-        family.units = [unit for unit in group(self._lab.layers(flags)) if unit.alternatives]
+        family.units = self._units(flags, family.precision)
         whole = sum(unit.macs for unit in family.units) or 1
         noises = {}
         for unit in family.units:
@@ -267,6 +269,22 @@ class SearchRun:
                 for precision, noise in options.items()
             }
         family.seen.append(dict.fromkeys(family.choices, family.precision))
+
+    def _units(self, flags: Mapping[str, Any], precision: str) -> list[Unit]:
+        """What can be left out; an operator that is quantized only behind integers goes with the unit before it.
+
+        Alone it stays float and shows no noise, though the integers that it passes on may lose much.
+        """
+        units: list[Unit] = []
+        for unit in group(self._lab.layers(flags)):
+            if not unit.alternatives:
+                continue
+            carried = bool(units) and not unit.weights and not self._late()
+            if carried and _power(self._lab.alone(flags, unit, precision)) < _SILENT:
+                units[-1] = Unit(units[-1].path, (*units[-1].layers, *unit.layers))
+            else:
+                units.append(unit)
+        return units
 
     def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
         trial = self._lab.alone(flags, unit, precision)
