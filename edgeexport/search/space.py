@@ -14,6 +14,7 @@ from edgeexport.settings import STATIC
 _MOST_UNITS = 48
 _BITS = {"w4": 4, "w8": 8, "w8a8-dynamic": 8, "w8a8": 8, "w8a16": 8, "fp16": 16, "fp32": 32}
 _STATIC_ONLY = ("calibration.method", "quantization.minimum_snr", "compress")
+_INTEGER_ACTIVATIONS_ONLY = ("quantization.smoothing",)
 _FLOAT_ACTIVATIONS = ("fp32", "fp16", "w8", "w4")
 
 
@@ -111,11 +112,14 @@ def variations(
         origins: see :class:`edgeexport.recipe.Recipe`.
     """
     current = flatten(settings)
-    static = str(settings["precision"]) in STATIC
+    precision = str(settings["precision"])
+    idle: tuple[str, ...] = () if precision in STATIC else _STATIC_ONLY
+    if computes_in_float(precision):
+        idle += _INTEGER_ACTIVATIONS_ONLY
     return [
         (f"{key.rpartition('.')[2]} {_named(value)}", nest(key, value))
         for key, values in knobs.items()
-        if origins.get(key, "default").startswith(("target", "default")) and (static or key not in _STATIC_ONLY)
+        if origins.get(key, "default").startswith(("target", "default")) and key not in idle
         for value in values
         if value != current.get(key)
     ]

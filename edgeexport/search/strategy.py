@@ -22,6 +22,7 @@ from edgeexport.analysis import Sensitivity, Trial
 from edgeexport.conversion import Layer
 from edgeexport.merge import merge
 from edgeexport.search.allocate import Allocation, Choice, allocate
+from edgeexport.search.measures import power, quality, together
 from edgeexport.search.space import Unit, bytes_of, computes_in_float, group
 
 _STEPS = (0.5, 0.25, 0.12, 0.06, 0.03, 0.01, 0.003)
@@ -30,9 +31,10 @@ _ALIKE = 1.1
 """Costs that differ by less than this count as equal, as latencies do not repeat exactly."""
 _UNSURE = 1.1
 """A latency on few repetitions that is beyond its limit by less may be within it after all."""
-_MOST_NOISE = 1e6
 _SWITCH = 0.002
 """Share of latency that a unit costs at least that leaves its family: values change type before and after it."""
+_SILENT = 1e-9
+"""Noise over signal that is float32's own."""
 _TELLING = 0.95
 """Alternatives are measured for the units that make this share of the noise."""
 
@@ -171,7 +173,7 @@ class SearchRun:
 
     def _push(self, cost: float, family: _Family, allocation: Allocation | None) -> None:
         self._pushed += 1
-        heapq.heappush(self._queue, (_rounded(cost), -_quality(family.best)[0], self._pushed, family, allocation))
+        heapq.heappush(self._queue, (_rounded(cost), -quality(family.best)[0], self._pushed, family, allocation))
 
     def _screen(self, title: str, flags: Mapping[str, Any]) -> Trial:
         trial = self._lab.screened(flags, timed=True)
@@ -229,7 +231,7 @@ class SearchRun:
                 break
             trial = self._screen(f"{base.title}, {title}", merge(base.settings, change))
             key = title.rpartition(" ")[0]
-            if _quality(trial) > max(_quality(base), _quality(gains[key][0] if key in gains else base)):
+            if quality(trial) > max(quality(base), quality(gains[key][0] if key in gains else base)):
                 gains[key] = trial, change
         candidates = [base, *(trial for trial, _ in gains.values())]
         if len(gains) > 1 and not self._late():
@@ -237,26 +239,26 @@ class SearchRun:
             for _, change in gains.values():
                 together = merge(together, change)
             candidates.append(self._screen(f"{base.title}, {' and '.join(gains)} changed", together))
-        return max(candidates, key=_quality)
+        return max(candidates, key=quality)
 
     def _weigh(self, family: _Family) -> None:
         """Measure each unit's noise in the family's precision, and in its alternatives where it matters."""
         flags = family.best.settings
-        family.units = [unit for unit in group(self._lab.layers(flags)) if unit.alternatives]
+        family.units = self._units(flags, family.precision)
         whole = sum(unit.macs for unit in family.units) or 1
         noises = {}
         for unit in family.units:
             if self._late():
                 return
             noises[unit.path] = self._noise(flags, unit, family.precision, whole)
-        total = _together(noises.values())
+        total = together(noises.values())
         ranked = sorted(family.units, key=lambda unit: -noises[unit.path])
         covered = 0.0
         telling = set()
         for unit in ranked:
             if covered < _TELLING * total:
                 telling.add(unit.path)
-            covered += _together([noises[unit.path]])
+            covered += together([noises[unit.path]])
         for unit in family.units:
             options = {family.precision: noises[unit.path]}
             for precision in unit.alternatives:
@@ -269,6 +271,22 @@ class SearchRun:
                 for precision, noise in options.items()
             }
         family.seen.append(dict.fromkeys(family.choices, family.precision))
+
+    def _units(self, flags: Mapping[str, Any], precision: str) -> list[Unit]:
+        """What can be left out; an operator that is quantized only behind integers goes with the unit before it.
+
+        Alone it stays float and shows no noise, though the integers that it passes on may lose much.
+        """
+        units: list[Unit] = []
+        for unit in group(self._lab.layers(flags)):
+            if not unit.alternatives:
+                continue
+            carried = bool(units) and not unit.weights and not self._late()
+            if carried and power(self._lab.alone(flags, unit, precision)) < _SILENT:
+                units[-1] = Unit(units[-1].path, (*units[-1].layers, *unit.layers))
+            else:
+                units.append(unit)
+        return units
 
     def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
         trial = self._lab.alone(flags, unit, precision)
@@ -284,7 +302,7 @@ class SearchRun:
                 macs=unit.macs / whole,
             )
         )
-        return _power(trial)
+        return power(trial)
 
     def _time(self, unit: Unit, precision: str, family: _Family, whole: int) -> float:
         share, own = unit.macs / whole, family.best.latency_ratio or 1.0
@@ -297,7 +315,7 @@ class SearchRun:
     def _propose(self, family: _Family) -> None:
         """Queue the family's next allocation, if there is one that was not tried."""
         base = {path: choices[family.precision] for path, choices in family.choices.items()}
-        noise = _together(choice.noise for choice in base.values())
+        noise = together(choice.noise for choice in base.values())
         size, latency = family.best.artifact_bytes or 0, family.best.latency_ratio or 1.0
         sizes, times = (sum(getattr(choice, key) for choice in base.values()) for key in ("bytes", "time"))
         bounds = self._lab.bounds(family.best.settings)
@@ -337,7 +355,7 @@ class SearchRun:
         known = [trial for trial in ran if trial.evaluated] or ran
         if known:
             closest = min(
-                known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -_quality(trial)[1])
+                known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -quality(trial)[1])
             )
             self.outcome.chosen = closest.number
 
@@ -346,7 +364,9 @@ def _counted(precisions: Mapping[str, str]) -> str:
     counts: dict[str, int] = {}
     for precision in precisions.values():
         counts[precision] = counts.get(precision, 0) + 1
-    return ", ".join(f"{count} units {precision}" for precision, count in sorted(counts.items()))
+    return ", ".join(
+        f"{count} unit{'s' if count > 1 else ''} {precision}" for precision, count in sorted(counts.items())
+    )
 
 
 def _cost(trial: Trial) -> float:
@@ -356,36 +376,3 @@ def _cost(trial: Trial) -> float:
 def _rounded(cost: float) -> float:
     """The cost's step on a scale on which neighbours count as equal."""
     return round(math.log(max(cost, 1e-9)) / math.log(_ALIKE))
-
-
-def _quality(trial: Trial) -> tuple[float, float]:
-    """By what settings of one precision are compared: signal-to-noise, or a metric of real numbers, which says more.
-
-    Accuracy moves by whole samples and tells little; R² and cosine move with every output, and weigh them as the task
-    does.
-    """
-    if trial.artifact_bytes is None:
-        return -math.inf, -math.inf
-    snr = math.inf if trial.snr_db is None else trial.snr_db
-    return (snr, snr) if _in_classes(trial) else (-(trial.drop or 0.0), snr)
-
-
-def _power(trial: Trial) -> float:
-    """Noise over signal, or the drop of a metric of real numbers; both about add up over layers.
-
-    Without a signal-to-noise ratio there was no noise; a failed trial is as noisy as can be.
-    """
-    if trial.artifact_bytes is None:
-        return _MOST_NOISE
-    if not _in_classes(trial):
-        return max(trial.drop or 0.0, 0.0)
-    return 0.0 if trial.snr_db is None else float(10 ** (-trial.snr_db / 10))
-
-
-def _in_classes(trial: Trial) -> bool:
-    return trial.unlike is not None or trial.drop is None
-
-
-def _together(powers: Iterable[float]) -> float:
-    """Their sum, without those of failed trials: nothing is known of these, and shares of them would hide the rest."""
-    return sum(power for power in powers if power < _MOST_NOISE)

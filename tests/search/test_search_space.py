@@ -171,9 +171,13 @@ def test_what_somebody_chose_is_left_alone():
     assert variations(KNOBS, settings("w8a8"), dict.fromkeys(KNOBS, "search")) == []
 
 
-@pytest.mark.parametrize("precision", ["w8a8-dynamic", "w8", "w4", "fp16"])
-def test_without_static_activations_what_only_they_have_is_not_varied(precision):
-    assert [title for title, _ in variations(KNOBS, settings(precision), {})] == ["smoothing 0.5"]
+def test_without_static_activations_what_only_they_have_is_not_varied():
+    assert [title for title, _ in variations(KNOBS, settings("w8a8-dynamic"), {})] == ["smoothing 0.5"]
+
+
+@pytest.mark.parametrize("precision", ["w8", "w4", "fp16", "fp32"])
+def test_with_float_activations_none_of_these_changes_anything(precision):
+    assert variations(KNOBS, settings(precision), {}) == []
 
 
 @pytest.mark.parametrize("precision", ["w8a8", "w8a16"])

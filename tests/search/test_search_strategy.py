@@ -164,7 +164,7 @@ def test_the_one_noisy_unit_is_left_out_and_no_other():
     outcome = search(Lab(even(u3=1.0), drop=0.1, alternatives=("fp32",)), ISLANDS)
     assert outcome.kept
     assert chosen(outcome).settings == {"precision": "w8a8", "overrides": {"u3": "fp32"}}
-    assert chosen(outcome).title == "w8a8, 1 units fp32"
+    assert chosen(outcome).title == "w8a8, 1 unit fp32"
     assert outcome.evaluations == 2
 
 
@@ -364,6 +364,34 @@ def test_alternatives_are_measured_beside_a_unit_that_fails_alone():
     measured = {each.path for each in outcome.sensitivities if each.precision == "w8a8-dynamic"}
     assert measured == {"u3", "u9"}
     assert chosen(outcome).settings["overrides"] == {"u3": "w8a8-dynamic", "u9": "w8a8-dynamic"}
+
+
+def test_an_operator_that_is_silent_alone_goes_with_the_unit_before_it():
+    """``mul`` is quantized only behind ``a``, and loses much then."""
+
+    class Carrying(Lab):
+        def _trial(self, flags, kinds, evaluated=False):
+            behind = {**kinds, "mul": kinds["mul"] if kinds["a"] == "w8a8" else "fp32"}
+            return super()._trial(flags, behind, evaluated)
+
+        def alone(self, flags, unit, precision):
+            self._begin("alone")
+            names = dict.fromkeys((layer.name for layer in unit.layers), precision)
+            return self._trial(flags, {**dict.fromkeys(self.units, "fp32"), **names})
+
+        def overrides(self, flags, precisions, units):
+            named = {layer.name: precisions[u.path] for u in units if u.path in precisions for layer in u.layers}
+            return {**flags, "overrides": named}
+
+    units = {"a": (1000, 100, 0.001), "mul": (0, 0, 0.5), "b": (1000, 100, 0.001), "add": (0, 0, 0.002)}
+    outcome = search(Carrying(units, drop=0.01, alternatives=("fp32",)), ("w8a8",))
+    assert outcome.kept
+    assert chosen(outcome).settings["overrides"] == dict.fromkeys(("a", "mul"), "fp32")
+    assert [(each.path, each.layer) for each in outcome.sensitivities] == [
+        ("a", "2 operators"),
+        ("b", "b"),
+        ("add", "add"),  # not silent: it is measured by itself
+    ]
 
 
 def test_what_failed_on_the_whole_part_is_not_the_closest():
