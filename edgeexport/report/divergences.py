@@ -1,0 +1,83 @@
+"""Where layers part from float32, as a table for a terminal: the layers to blame and what they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeexport.analysis import Divergence, LayerError
+
+_MOST = 5
+
+
+def render(divergence: Divergence) -> Iterator[RenderableType]:
+    """A sentence, and a table where a layer is to blame.
+
+    Each layer to blame follows those that it reads: the loss is the step from their ratio to its own.
+    """
+    place = f"{divergence.runtime} on {divergence.device}, {divergence.evidence}"
+    if not divergence.layers:
+        yield Text(f"{place}: no layer could be compared with float32")
+        return
+    samples = max(layer.samples for layer in divergence.layers)
+    blamed = blame(divergence)
+    if not blamed:
+        yield Text(f"{place}: no layer loses more than it reads ({len(divergence.layers)} layers, {samples} samples)")
+        return
+    more = f" and {len(blamed) - _MOST} more" if len(blamed) > _MOST else ""
+    title = f"Where it parts from float32: {place}; the first of {len(divergence.layers)} layers, {samples} samples"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("Layer", overflow="fold")
+    table.add_column("Operator")
+    for heading in ("SNR dB", "Clipped", "float32 range"):
+        table.add_column(heading, justify="right")
+    for number in blamed[:_MOST]:
+        layer = divergence.layers[number]
+        for place_read in layer.reads:
+            _add(table, divergence.layers[place_read], "  reads ", "dim")
+        _add(table, layer, "", "bold")
+        table.add_section()
+    yield table
+    if more:
+        yield Text(f"…{more}")
+
+
+def blame(divergence: Divergence) -> list[int]:
+    """The places of the layers to blame, in order: of those with a path in ``worst``, the one that loses most."""
+    found = []
+    for path in divergence.worst:
+        same = [number for number, layer in enumerate(divergence.layers) if layer.path == path]
+        if same:
+            found.append(max(same, key=lambda number: _loss(divergence, number)))
+    return found
+
+
+def _loss(divergence: Divergence, number: int) -> float:
+    """Decibels from the worst that a layer reads to itself."""
+    layer = divergence.layers[number]
+    read = min((_decibels(divergence.layers[place]) for place in layer.reads), default=_EXACT)
+    return read - _decibels(layer)
+
+
+_EXACT = 200.0
+
+
+def _decibels(layer: LayerError) -> float:
+    if not layer.finite:
+        return -_EXACT
+    return _EXACT if layer.snr_db is None else layer.snr_db
+
+
+def _add(table: Table, layer: LayerError, before: str, style: str) -> None:
+    ratio = "not finite" if not layer.finite else "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
+    clipped = "–" if layer.clipped is None else f"{layer.clipped:.2%}"
+    table.add_row(
+        Text(f"{before}{layer.path}", style),
+        Text(layer.operator, style),
+        Text(ratio, style),
+        Text(clipped, style),
+        Text(f"{layer.low:.3g} … {layer.high:.3g}", style),
+    )

@@ -1,0 +1,227 @@
+"""Where a quantized model parts from its float32 form: figures of inner values, gathered one sample at a time.
+
+Of every layer the noise, Σ (reference − output)², is held against the signal, Σ reference². The share of noise in a
+layer's output, N / (S + N), is compared with the largest share among the layers that it reads: what is more than
+that began in the layer itself.
+
+1. A layer that the quantized model computes as float32 does (the same operator on floats) is never blamed: what it
+   has more than it reads, it amplified.
+2. A layer is to blame where its noise is at least 6 dB above that of anything it reads. Errors of independent inputs
+   add up to 3 dB over the larger one.
+3. Of those, the layers stay whose own share, output less read, is at least a quarter of the largest. They are named in
+   the order of execution: once a model is off, what follows is off for that reason.
+4. Noise 40 dB below the signal is what int8 steps leave of well spread values: nothing is blamed for that.
+
+Reference values beyond ±1e30, and infinite ones, are an attention mask's: quantizing raises them on purpose, and they
+are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from edgeexport.analysis import LayerError
+from edgeexport.errors import RunFailed
+from edgeexport.job import Device, Job
+from edgeexport.observation import Layer, Observed
+from edgeexport.results import Parity
+from edgeexport.verify.harness import job_folder
+from edgeexport.verify.parity import ParityMeter
+
+Arrays = Mapping[str, np.ndarray]
+_MASK = 1e30
+_BLAMED_DB = 6.0
+_NEAR_WORST = 0.25
+_HARMLESS_DB = 40.0
+_BYTES_A_JOB = 256 << 20
+
+
+class _Sums:
+    """What is gathered of one layer."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+        self.low, self.high = math.inf, -math.inf
+        self.clipped = self.count = self.samples = 0
+        self.finite = self.alike = True
+
+    @property
+    def share(self) -> float:
+        """Of noise in the output, 0 to 1."""
+        if not self.finite:
+            return 1.0
+        return self.noise / (self.signal + self.noise) if self.signal > 0 else 0.0
+
+    @property
+    def snr_db(self) -> float | None:
+        if not self.finite or self.noise == 0 or self.signal == 0:
+            return None
+        return 10 * math.log10(self.signal / self.noise)
+
+
+class DivergenceMeter:
+    """Compares inner values of two models sample by sample in constant memory.
+
+    Args:
+        layers: see :class:`edgeexport.observation.Observed`.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
+        self._sums = [_Sums() for _ in layers]
+
+    def add(self, reference: Arrays, output: Arrays) -> None:
+        """Take one sample's values, by the names that the layers have for them.
+
+        A layer whose values have another shape or number in the two models is left out from then on.
+        """
+        for layer, sums in zip(self._layers, self._sums, strict=True):
+            expected, actual = reference[layer.reference], output[layer.output]
+            if expected.dtype.kind != "f" or expected.size != actual.size or not sums.alike:
+                sums.alike = False
+                continue
+            _gather(sums, layer, expected.astype(np.float64).ravel(), actual.ravel())
+
+    def errors(self) -> tuple[LayerError, ...]:
+        """The figures of each layer so far; layers whose values could not be compared are left out."""
+        kept = [number for number, sums in enumerate(self._sums) if sums.alike and sums.count]
+        places = {number: place for place, number in enumerate(kept)}
+        return tuple(
+            LayerError(
+                path=layer.path,
+                operator=layer.operator,
+                snr_db=sums.snr_db,
+                clipped=sums.clipped / sums.count if layer.grid is not None else None,
+                low=sums.low,
+                high=sums.high,
+                samples=sums.samples,
+                finite=sums.finite,
+                reads=tuple(places[number] for number in layer.reads if number in places),
+            )
+            for layer, sums in zip(self._layers, self._sums, strict=True)
+            if sums.alike and sums.count
+        )
+
+    def worst(self) -> tuple[str, ...]:
+        """Paths of the layers to blame, in the order of execution; see the module's rules."""
+        own: dict[int, float] = {}
+        for place, (layer, sums) in enumerate(zip(self._layers, self._sums, strict=True)):
+            if layer.own and sums.alike and sums.count:
+                read = max((self._sums[number].share for number in layer.reads), default=0.0)
+                least = max(10 ** (_BLAMED_DB / 10) * _ratio(read), 10 ** (-_HARMLESS_DB / 10))
+                if _ratio(sums.share) >= least and sums.share > read:
+                    own[place] = sums.share - read
+        most = max(own.values(), default=0.0)
+        named = (self._layers[place].path for place, share in own.items() if share >= _NEAR_WORST * most)
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of comparing two observed models.
+
+    Attributes:
+        layers, worst: see :class:`edgeexport.analysis.Divergence`.
+        notes: what the figures are of.
+    """
+
+    layers: tuple[LayerError, ...]
+    worst: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    device: Device,
+    observed: Observed,
+    feeds: Iterable[tuple[Arrays, Arrays]],
+    *,
+    runtime: str,
+    model: Path,
+    threads: int,
+    timeout_s: float,
+) -> Comparison:
+    """Run both observed models on a device, and the quantized one as it is.
+
+    Args:
+        device: where.
+        observed: the models.
+        feeds: inputs of the float32 model and of the quantized one, a pair a sample.
+        runtime: module name in :mod:`edgeexport.runtimes`.
+        model: the quantized model without further outputs, to see whether observing changed what is computed.
+        threads: intra-op threads.
+        timeout_s: limit of one job.
+
+    Raises:
+        RunFailed: the runtime failed, or gave other outputs than the models declare.
+    """
+    meter = DivergenceMeter(observed.layers)
+    changed = ParityMeter(classes=False)
+    pending = iter(feeds)
+    at_once = 1  # the first sample shows how much comes back
+    while some := list(islice(pending, at_once)):
+        size = 1
+        with job_folder() as one, job_folder() as two, job_folder() as three:
+            jobs = ((observed.float32, 0, one), (observed.quantized, 1, two), (model, 1, three))
+            answers = []
+            for path, which, folder in jobs:
+                inputs = [pair[which] for pair in some]
+                job = Job(runtime=runtime, models=(path,), inputs=inputs, threads=threads, timeout_s=timeout_s)
+                answers.append(_run(device, job, folder))
+            for reference, output, plain in zip(*answers, strict=True):
+                size = max(size, sum(array.nbytes for array in (*reference.values(), *output.values())))
+                try:
+                    meter.add(reference, output)
+                    changed.add(plain, output)
+                except KeyError as missing:
+                    raise RunFailed(f"the runtime gave no value for {missing}") from missing
+        at_once = max(1, _BYTES_A_JOB // size)
+    return Comparison(meter.errors(), meter.worst(), (_remark(changed.result("golden")),))
+
+
+def _remark(changed: Parity) -> str:
+    """Whether the values are those of the kernels that run without observation."""
+    if changed.max_abs == 0:
+        return f"layers compared over {changed.samples} samples; observing them left the outputs the same to the bit"
+    distance = "not finite" if changed.snr_db is None else f"{changed.snr_db:.1f} dB"
+    return (
+        f"layers compared over {changed.samples} samples; observing them keeps the runtime from fusing some operators, "
+        f"so that they are computed by other kernels: its outputs with and without are at {distance} of each other"
+    )
+
+
+def _run(device: Device, job: Job, folder: Path) -> Iterable[Arrays]:
+    result = device.run(job, folder)
+    if result.samples != len(list(job.inputs)):
+        raise RunFailed(f"the runner answered {result.samples} samples for {len(list(job.inputs))}")
+    return result.outputs
+
+
+def _gather(sums: _Sums, layer: Layer, expected: np.ndarray, actual: np.ndarray) -> None:
+    kept = np.abs(expected) < _MASK
+    if not kept.all():
+        expected, actual = expected[kept], actual[kept]
+    if not expected.size:
+        return
+    real = layer.grid.real(actual) if layer.grid is not None and layer.integers else actual.astype(np.float64)
+    sums.samples += 1
+    sums.count += expected.size
+    sums.low, sums.high = min(sums.low, float(expected.min())), max(sums.high, float(expected.max()))
+    if layer.grid is not None:
+        sums.clipped += int(layer.grid.clips(expected).sum())
+    if not np.isfinite(real).all():
+        sums.finite = False
+        return
+    difference = expected - real
+    sums.signal += float(expected @ expected)
+    sums.noise += float(difference @ difference)
+
+
+def _ratio(share: float) -> float:
+    """Noise over signal from noise's share of both."""
+    return share / (1 - share) if share < 1 else math.inf
