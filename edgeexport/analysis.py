@@ -36,6 +36,8 @@ class LayerError(msgspec.Struct, frozen=True, kw_only=True):
         operator: by the format's own name.
         snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where that is no number: equal values, a
             reference of zeros, NaN or infinity.
+        channel_snr_db: the same of the median channel: half of them are below. It is far under ``snr_db`` where a few
+            channels are much larger than the others and have the steps to themselves.
         finite: whether every value of the output is a number.
         clipped: share of the float32 values beyond what the quantized output's range holds; None of float outputs.
         low, high: the float32 output's range.
@@ -50,6 +52,7 @@ class LayerError(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     samples: int
+    channel_snr_db: float | None = None
     finite: bool = True
     reads: tuple[int, ...] = ()
 

@@ -7,7 +7,7 @@ other model, on any device.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,6 +62,7 @@ class Step:
         reads: names of the values that it is computed from, constants left out.
         weighted: whether the operator has a constant weight or table.
         moves: whether the operator gives the same numbers in another order or shape, or some of them.
+        axis: of its channels; the second of images, else the last.
     """
 
     value: str
@@ -70,6 +71,7 @@ class Step:
     reads: tuple[str, ...]
     weighted: bool
     moves: bool
+    axis: int = -1
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Layer:
     """One value that is compared.
 
     Attributes:
-        path, operator: see :class:`Step`.
+        path, operator, axis: see :class:`Step`.
         reference: the output of the observed float32 artifact that has it.
         output: that of the observed quantized one.
         reads: which layers before this one it is computed from, by their places; none of what reads inputs alone.
@@ -111,6 +113,7 @@ class Layer:
     own: bool
     grid: Grid | None
     integers: bool
+    axis: int = -1
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ def choose(steps: Iterable[Step], held: Mapping[str, Held], most: int) -> tuple[
                     own=step.weighted or not found.plain,
                     grid=found.grid,
                     integers=found.integers,
+                    axis=step.axis,
                 )
             )
     return layers, len(able) - len(layers)
@@ -203,7 +207,7 @@ def _merged(steps: list[Step], held: Mapping[str, Held]) -> list[Step]:
         if len(set(step.reads)) == 1 and not step.weighted:
             before = found.get(step.reads[0])
             if before is not None and before.weighted and before.value not in held and readers[before.value] == 1:
-                taken = Step(step.value, before.path, before.operator, before.reads, weighted=True, moves=False)
+                taken = replace(before, value=step.value)
         found[step.value] = taken
     return list(found.values())
 

@@ -11,6 +11,8 @@ from rich.text import Text
 from edgeexport.analysis import Divergence, LayerError
 
 _MOST = 5
+_EXACT = 200.0
+_MISSING = "–"
 
 
 def render(divergence: Divergence) -> Iterator[RenderableType]:
@@ -27,12 +29,11 @@ def render(divergence: Divergence) -> Iterator[RenderableType]:
     if not blamed:
         yield Text(f"{place}: no layer loses more than it reads ({len(divergence.layers)} layers, {samples} samples)")
         return
-    more = f" and {len(blamed) - _MOST} more" if len(blamed) > _MOST else ""
-    title = f"Where it parts from float32: {place}; the first of {len(divergence.layers)} layers, {samples} samples"
+    title = f"Where it parts from float32: {place}, {len(divergence.layers)} layers, {samples} samples"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("Layer", overflow="fold")
     table.add_column("Operator")
-    for heading in ("SNR dB", "Clipped", "float32 range"):
+    for heading in ("SNR dB", "Median channel", "Clipped", "float32 range"):
         table.add_column(heading, justify="right")
     for number in blamed[:_MOST]:
         layer = divergence.layers[number]
@@ -41,8 +42,8 @@ def render(divergence: Divergence) -> Iterator[RenderableType]:
         _add(table, layer, "", "bold")
         table.add_section()
     yield table
-    if more:
-        yield Text(f"…{more}")
+    if len(blamed) > _MOST:
+        yield Text(f"and {len(blamed) - _MOST} later layers, which are in the report")
 
 
 def blame(divergence: Divergence) -> list[int]:
@@ -62,22 +63,21 @@ def _loss(divergence: Divergence, number: int) -> float:
     return read - _decibels(layer)
 
 
-_EXACT = 200.0
-
-
 def _decibels(layer: LayerError) -> float:
     if not layer.finite:
         return -_EXACT
-    return _EXACT if layer.snr_db is None else layer.snr_db
+    known = [ratio for ratio in (layer.snr_db, layer.channel_snr_db) if ratio is not None]
+    return min(known, default=_EXACT)
 
 
 def _add(table: Table, layer: LayerError, before: str, style: str) -> None:
     ratio = "not finite" if not layer.finite else "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
-    clipped = "–" if layer.clipped is None else f"{layer.clipped:.2%}"
+    clipped = _MISSING if layer.clipped is None else f"{layer.clipped:.2%}"
     table.add_row(
         Text(f"{before}{layer.path}", style),
         Text(layer.operator, style),
         Text(ratio, style),
+        Text(_MISSING if layer.channel_snr_db is None else f"{layer.channel_snr_db:.1f}", style),
         Text(clipped, style),
         Text(f"{layer.low:.3g} … {layer.high:.3g}", style),
     )

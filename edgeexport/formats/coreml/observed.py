@@ -27,6 +27,7 @@ _MOVES |= {"identity", "tile", "reverse", "read_state", "coreml_update_state", "
 _WEIGHTS = {"conv": "weight", "conv_transpose": "weight", "linear": "weight", "gather": "x"}
 _WEIGHTS |= {"lstm": "weight_ih", "gru": "weight_ih", "rnn": "weight_ih"}
 _BETWEEN = {"const", "cast", "quantize", "dequantize"}
+_IMAGE_RANK = 4
 _FLOAT16, _FLOAT32 = 65552, 65568  # ArrayFeatureType.ArrayDataType of FeatureTypes.proto
 
 
@@ -102,6 +103,7 @@ def _steps(block: Block) -> Iterator[Step]:
             reads=tuple(keys[name] for name in _names(operation) if name in keys),
             weighted=weighted and operation.op in {*_WEIGHTS, "matmul"},
             moves=operation.op in _MOVES,
+            axis=1 if len(value.named.type.shape or ()) == _IMAGE_RANK or operation.op.startswith("conv") else -1,
         )
 
 

@@ -22,6 +22,7 @@ from edgeexport.onnx_file import load_onnx
 
 _MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "Expand", "Tile"}
 _MOVES |= {"Cast", "Dropout", "DepthToSpace", "SpaceToDepth"}
+_IMAGE_RANK = 4
 _FLOATS = (FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
@@ -57,13 +58,15 @@ def module_path(node: Any) -> str:
 
 def _steps(graph: Graph) -> Iterator[Step]:
     """Float values in order; each with what it reads and is no constant."""
-    types = {value.name: value.type.tensor_type.elem_type for value in inferred_values(graph.model)}
+    tensors = {value.name: value.type.tensor_type for value in inferred_values(graph.model)}
     for node in graph.nodes:
         if node.op_type == "Constant":
             continue
         reads = tuple(name for name in node.input if name and name not in graph.constants)
         for name in node.output:
-            if name and types.get(name, FLOAT) == FLOAT:
+            tensor = tensors.get(name)
+            if name and (tensor is None or tensor.elem_type in (FLOAT, 0)):
+                image = tensor is not None and len(tensor.shape.dim) == _IMAGE_RANK
                 yield Step(
                     value=name,
                     path=module_path(node),
@@ -71,6 +74,7 @@ def _steps(graph: Graph) -> Iterator[Step]:
                     reads=reads,
                     weighted=_is_weighted(graph, node),
                     moves=node.op_type in _MOVES,
+                    axis=1 if image or node.op_type.startswith("Conv") else -1,
                 )
 
 
