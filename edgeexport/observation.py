@@ -173,7 +173,7 @@ def choose(steps: Iterable[Step], held: Mapping[str, Held], most: int) -> tuple[
     for step in merged:
         if step.value in chosen:
             found = held[step.value]
-            reads = tuple(dict.fromkeys(places[name] for name in _sources(step, by_value, chosen)))
+            reads = tuple(sorted(places[name] for name in _sources(step, by_value, chosen)))
             places[step.value] = len(layers)
             layers.append(
                 Layer(

@@ -132,7 +132,7 @@ class DivergenceMeter:
                 read = max((self._sums[number].share for number in layer.reads), default=0.0)
                 least = max(10 ** (_BLAMED_DB / 10) * _ratio(read), 10 ** (-_HARMLESS_DB / 10))
                 lasting = self._lasting(place, _STEPS)
-                if _ratio(lasting) >= least and lasting > read:
+                if _ratio(sums.share) >= least and lasting > read:
                     own[place] = lasting - read
         most = max(own.values(), default=0.0)
         named = (self._layers[place].path for place, share in own.items() if share >= _NEAR_WORST * most)
