@@ -82,7 +82,7 @@ def dequantize_inputs(arrays: Arrays, signature: Signature) -> dict[str, np.ndar
     scales = {spec.name: (spec.scale, spec.zero_point or 0) for spec in signature.inputs if spec.scale is not None}
     real = dict(arrays)
     for name, (scale, zero_point) in scales.items():
-        real[name] = (arrays[name].astype(np.int32) - zero_point) * np.float32(scale)
+        real[name] = ((arrays[name].astype(np.int32) - zero_point) * np.float32(scale)).astype(np.float32)
     return real
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeexport.analysis import Divergence, LayerError
 
-_MOST = 5
+_MOST, _READ = 5, 3
 _EXACT = 200.0
 _MISSING = "–"
 
@@ -18,7 +18,7 @@ _MISSING = "–"
 def render(divergence: Divergence) -> Iterator[RenderableType]:
     """A sentence, and a table where a layer is to blame.
 
-    Each layer to blame follows those that it reads: the loss is the step from their ratio to its own.
+    Each layer to blame follows the worst of those that it reads: the loss is the step from their ratio to its own.
     """
     place = f"{divergence.runtime} on {divergence.device}, {divergence.evidence}"
     if not divergence.layers:
@@ -27,7 +27,7 @@ def render(divergence: Divergence) -> Iterator[RenderableType]:
     samples = max(layer.samples for layer in divergence.layers)
     blamed = blame(divergence)
     if not blamed:
-        yield Text(f"{place}: no layer loses more than it reads ({len(divergence.layers)} layers, {samples} samples)")
+        yield Text(f"{place}: no single layer is to blame ({len(divergence.layers)} layers, {samples} samples)")
         return
     title = f"Where it parts from float32: {place}, {len(divergence.layers)} layers, {samples} samples"
     table = Table(title=Text(title), title_justify="left")
@@ -37,8 +37,9 @@ def render(divergence: Divergence) -> Iterator[RenderableType]:
         table.add_column(heading, justify="right")
     for number in blamed[:_MOST]:
         layer = divergence.layers[number]
-        for place_read in layer.reads:
-            _add(table, divergence.layers[place_read], "  reads ", "dim")
+        read = sorted((divergence.layers[number] for number in layer.reads), key=_decibels)
+        for before in read[:_READ]:
+            _add(table, before, "  reads ", "dim")
         _add(table, layer, "", "bold")
         table.add_section()
     yield table
@@ -57,10 +58,13 @@ def blame(divergence: Divergence) -> list[int]:
 
 
 def _loss(divergence: Divergence, number: int) -> float:
-    """Decibels from the worst that a layer reads to itself."""
+    """The share of noise that a layer has more than the worst that it reads."""
     layer = divergence.layers[number]
-    read = min((_decibels(divergence.layers[place]) for place in layer.reads), default=_EXACT)
-    return read - _decibels(layer)
+    return _share(layer) - max((_share(divergence.layers[place]) for place in layer.reads), default=0.0)
+
+
+def _share(layer: LayerError) -> float:
+    return 1 / (1 + 10 ** (_decibels(layer) / 10))
 
 
 def _decibels(layer: LayerError) -> float:

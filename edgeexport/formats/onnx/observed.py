@@ -23,6 +23,7 @@ from edgeexport.onnx_file import load_onnx
 _MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "Expand", "Tile"}
 _MOVES |= {"Cast", "Dropout", "DepthToSpace", "SpaceToDepth"}
 _IMAGE_RANK = 4
+_WEIGHT = ".weight"
 _FLOATS = (FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
@@ -45,7 +46,7 @@ def observe(float32: Path, quantized: Path, folder: Path, most: int) -> Observed
 
 
 def module_path(node: Any) -> str:
-    """The module of the source that a node was in, by its name or the exporter's marks; else its name."""
+    """The module of the source that a node was in, by the exporter's marks, its name or its weight's; else its name."""
     name = str(node.name)
     scopes = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "")
     if scopes:
@@ -53,6 +54,9 @@ def module_path(node: Any) -> str:
         return next((part for part in reversed(parts[:-1]) if part), name)
     if name.startswith("/"):
         return ".".join(name.strip("/").split("/")[:-1]) or name
+    weight = next((read for read in node.input if read.endswith(_WEIGHT)), "")
+    if weight:
+        return str(weight.removesuffix(_WEIGHT))
     return name or str(node.output[0])
 
 
@@ -106,10 +110,17 @@ def _held(graph: Graph, names: set[str]) -> dict[str, Held]:
             grid = _grid(graph, users[0])
             if grid is not None:
                 output, integers = users[0].output[0], True
+        elif len(users) == 1 and _adds_bias(graph, users[0]) and name not in graph.outputs:
+            continue  # the runtime adds it within the layer's kernel, and the sum is shown
         if integers or kind in _FLOATS:
             quantized = producer.op_type == "DequantizeLinear" or integers
             found[name] = Held(output, plain=not quantized and kind == FLOAT, grid=grid, integers=integers)
     return found
+
+
+def _adds_bias(graph: Graph, node: Any) -> bool:
+    """Whether a node adds a float constant."""
+    return node.op_type == "Add" and any(graph.is_float_constant(name) for name in node.input)
 
 
 def _grid(graph: Graph, node: Any) -> Grid | None:

@@ -164,6 +164,7 @@ def test_another_model_has_nothing_in_common(build, normal, tmp_path):
         ("", None, "out"),
         ("node_linear_2", "['', 'features', 'features.0', 'linear_2']", "features.0"),
         ("node_view", "['', 'view']", "node_view"),
+        ("node_conv2d_1", None, "node_conv2d_1"),
     ],
 )
 def test_paths_are_the_sources(name, scopes, path):
@@ -171,3 +172,7 @@ def test_paths_are_the_sources(name, scopes, path):
     if scopes:
         node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
     assert module_path(node) == path
+
+
+def test_a_weights_name_tells_the_path_where_nothing_else_does():
+    assert module_path(helper.make_node("Conv", ["x", "net.two.weight", "net.two.bias"], ["y"], name="n")) == "net.two"
