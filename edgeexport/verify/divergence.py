@@ -8,8 +8,8 @@ compared with the largest share among the layers that are read: what is more tha
 1. A layer that the quantized model computes as float32 does (the same operator on floats) is never blamed: what it
    has more than it reads, it amplified.
 2. A layer is to blame where its noise is at least 6 dB above that of anything it reads. Errors of independent inputs
-   add up to 3 dB over the larger one. Noise 30 dB below the signal is what int8 steps leave of values whose
-   range is 16 times their deviation: nothing is blamed for that.
+   add up to 3 dB over the larger one. Noise 30 dB below the signal is what 8-bit steps leave where the range
+   reaches 14 deviations to either side: nothing is blamed for that.
 3. A loss counts as far as it lives on in the layers that read it, up to three steps on: the mean that a normalization
    takes off is near zero, so that any step is large beside it, and nothing beside what it is taken off.
 4. Of those, the layers stay whose own share, what lives on less what was read, is at least a quarter of the largest.
