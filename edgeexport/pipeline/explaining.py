@@ -112,8 +112,9 @@ class Explaining:
         with job_folder() as folder:
             try:
                 observed = observe(float32, self._bundle.model_path, folder, _LAYERS)
-            except EdgeExportError as error:
-                self._found.notes.append(f"layers were not compared: {error.what}")
+            except Exception as error:  # whatever a model is like: the report must not be lost for want of reasons
+                what = error.what if isinstance(error, EdgeExportError) else f"{type(error).__name__}: {error}"
+                self._found.notes.append(f"layers were not compared: {what}")
                 return
             if observed.left_out:
                 count = len(observed.layers)

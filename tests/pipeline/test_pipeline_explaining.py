@@ -117,14 +117,17 @@ def test_no_float32_model_at_hand(bundle, digits, cache):
     assert any(note.startswith("layers were not compared: the float32 model is not here") for note in report.notes)
 
 
-def test_models_with_nothing_in_common(bundle, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"), [(ModelError("nothing in common"), "nothing in common"), (KeyError("x"), "KeyError: 'x'")]
+)
+def test_models_that_show_nothing_cost_no_report(bundle, monkeypatch, error, said):
     def observe(*_):
-        raise ModelError("nothing in common")
+        raise error
 
     monkeypatch.setattr(explaining, "open_observing", lambda _: observe)
     report = edgeexport.verify(bundle, explain=True)
     assert report.divergences == ()
-    assert "layers were not compared: nothing in common" in report.notes
+    assert f"layers were not compared: {said}" in report.notes
 
 
 def test_a_format_that_shows_nothing(bundle, monkeypatch):
