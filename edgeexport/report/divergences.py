@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.analysis import Divergence, LayerError
+from edgeexport.report.words import decibels, percent
 
 _MOST, _READ = 5, 3
 _EXACT = 200.0
-_MISSING = "–"
 
 
 def render(divergence: Divergence) -> Iterator[RenderableType]:
@@ -76,12 +76,11 @@ def _decibels(layer: LayerError) -> float:
 
 def _add(table: Table, layer: LayerError, before: str, style: str) -> None:
     ratio = "not finite" if not layer.finite else "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
-    clipped = _MISSING if layer.clipped is None else f"{layer.clipped:.2%}"
     table.add_row(
         Text(f"{before}{layer.path}", style),
         Text(layer.operator, style),
         Text(ratio, style),
-        Text(_MISSING if layer.channel_snr_db is None else f"{layer.channel_snr_db:.1f}", style),
-        Text(clipped, style),
+        Text(decibels(layer.channel_snr_db), style),
+        Text(percent(layer.clipped), style),
         Text(f"{layer.low:.3g} … {layer.high:.3g}", style),
     )

@@ -163,7 +163,7 @@ def test_the_command(bundle, digits):
     spoil(bundle)
     arguments = ["verify", str(bundle), "--evaluation", str(digits.evaluation), "--limit", "40"]
     shown = CliRunner().invoke(app, arguments)
-    assert shown.exit_code == 1
+    assert shown.exit_code == 1, shown.output
     assert "Where it parts from float32: onnxruntime on local, measured" in shown.output
     assert "features.2" in shown.output
     plain = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)

@@ -30,7 +30,7 @@ def test_the_layers_to_blame_follow_what_they_read():
     assert "Where it parts from float32: litert on local, measured, 4 layers, 16 samples" in lines[0]
     rows = [line for line in lines if line.startswith("│")]
     assert [row.split("│")[1].strip() for row in rows] == ["reads b", "reads a", "c"]
-    assert [cell.strip() for cell in rows[2].split("│")[2:7]] == ["Add", "7.0", "2.5", "1.23%", "-1.5 … 221"]
+    assert [cell.strip() for cell in rows[2].split("│")[2:7]] == ["Add", "7.0", "2.5", "1.2 %", "-1.5 … 221"]
     assert "exact" in rows[1]
 
 

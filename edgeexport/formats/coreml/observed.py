@@ -8,7 +8,7 @@ output of a program holds no 8-bit integers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeexport import tree
 from edgeexport.errors import ModelError
+from edgeexport.formats.coreml import modules
 from edgeexport.mil.model import functions
 from edgeexport.mil.package import Package
 from edgeexport.mil.program import Block, Function, Literal, Named, Operation
@@ -45,7 +46,7 @@ def observe(float32: Path, quantized: Path, folder: Path, most: int) -> Observed
     reference, compressed = functions(float32)[0], functions(quantized)[0]
     first = {value.key: value.named for value in _values(reference.block)}
     second = {value.named.name: value.named for value in _values(compressed.block)}
-    layers, left_out = choose(list(_steps(reference.block)), _held(compressed), most)
+    layers, left_out = choose(list(_steps(reference.block, _modules(float32))), _held(compressed), most)
     if not layers:
         raise ModelError(
             f"{quantized} has no inner value in common with the float32 model {float32}",
@@ -56,13 +57,6 @@ def observe(float32: Path, quantized: Path, folder: Path, most: int) -> Observed
     _show(quantized, compressed.name, [second[layer.output] for layer in layers], paths[1])
     shown = (replace(layer, reference=first[layer.reference].name) for layer in layers)
     return Observed(*paths, tuple(shown), left_out)
-
-
-def module_path(operation: Operation) -> str:
-    """What the operation's weight is called, which is the module's path with ``_`` for ``.``; else its own name."""
-    weight = operation.arguments.get(_WEIGHTS.get(operation.op, "y"))
-    found = re.fullmatch(r"(?:[pb]_)?(.+)_(?:weight|embedding)\w*", weight) if isinstance(weight, str) else None
-    return found[1] if found else _key(operation.name)
 
 
 def _key(name: str) -> str:
@@ -86,7 +80,12 @@ def _names(operation: Operation) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
-def _steps(block: Block) -> Iterator[Step]:
+def _modules(package: Path) -> dict[str, str]:
+    """The module of the source of each operation, by its name."""
+    return modules.read(Package(package).specification().description.metadata.userDefined)
+
+
+def _steps(block: Block, paths: Mapping[str, str]) -> Iterator[Step]:
     keys = {value.named.name: value.key for value in _values(block)}
     given = set(keys) | {name for operation in block.operations if operation.blocks for name in _names(operation)}
     for value in _values(block):
@@ -98,7 +97,7 @@ def _steps(block: Block) -> Iterator[Step]:
             weighted = any(name not in given for name in _names(operation)[:2])
         yield Step(
             value=value.key,
-            path=module_path(operation) if weighted else _key(operation.name),
+            path=modules.module_of(operation.name, paths) or _key(operation.name),
             operator=operation.op,
             reads=tuple(keys[name] for name in _names(operation) if name in keys),
             weighted=weighted and operation.op in {*_WEIGHTS, "matmul"},

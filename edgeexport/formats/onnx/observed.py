@@ -16,6 +16,7 @@ import onnx
 
 from edgeexport.errors import ModelError
 from edgeexport.formats.onnx.graph import FLOAT, LAYER_INPUTS, Graph, constants_to_initializers
+from edgeexport.formats.onnx.paths import Paths
 from edgeexport.formats.onnx.shapes import inferred_values
 from edgeexport.observation import Grid, Held, Observed, Step, choose
 from edgeexport.onnx_file import load_onnx
@@ -23,7 +24,6 @@ from edgeexport.onnx_file import load_onnx
 _MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "Expand", "Tile"}
 _MOVES |= {"Cast", "Dropout", "DepthToSpace", "SpaceToDepth"}
 _IMAGE_RANK = 4
-_WEIGHT = ".weight"
 _FLOATS = (FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
@@ -45,24 +45,10 @@ def observe(float32: Path, quantized: Path, folder: Path, most: int) -> Observed
     return Observed(*paths, tuple(layers), left_out)
 
 
-def module_path(node: Any) -> str:
-    """The module of the source that a node was in, by the exporter's marks, its name or its weight's; else its name."""
-    name = str(node.name)
-    scopes = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "")
-    if scopes:
-        parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
-        return next((part for part in reversed(parts[:-1]) if part), name)
-    if name.startswith("/"):
-        return ".".join(name.strip("/").split("/")[:-1]) or name
-    weight = next((read for read in node.input if read.endswith(_WEIGHT)), "")
-    if weight:
-        return str(weight.removesuffix(_WEIGHT))
-    return name or str(node.output[0])
-
-
 def _steps(graph: Graph) -> Iterator[Step]:
     """Float values in order; each with what it reads and is no constant."""
     tensors = {value.name: value.type.tensor_type for value in inferred_values(graph.model)}
+    paths = Paths(graph)
     for node in graph.nodes:
         if node.op_type == "Constant":
             continue
@@ -73,7 +59,7 @@ def _steps(graph: Graph) -> Iterator[Step]:
                 image = tensor is not None and len(tensor.shape.dim) == _IMAGE_RANK
                 yield Step(
                     value=name,
-                    path=module_path(node),
+                    path=paths.of_node(node) or node.name or name,
                     operator=node.op_type,
                     reads=reads,
                     weighted=_is_weighted(graph, node),

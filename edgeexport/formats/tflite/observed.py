@@ -26,6 +26,7 @@ from edgeexport.formats.tflite.flatbuffer import (
     write_model,
 )
 from edgeexport.formats.tflite.observe import common_name
+from edgeexport.formats.tflite.owners import Owners
 from edgeexport.formats.tflite.plan import WEIGHTS
 from edgeexport.observation import Grid, Held, Observed, Step, choose
 
@@ -65,7 +66,8 @@ def _steps(model: Any, subgraph: int) -> Iterator[Step]:
     def read(index: int) -> bool:
         return index >= 0 and constant(model, graph.tensors[index]) is None
 
-    for operator in graph.operators:
+    owners = Owners(model)
+    for number, operator in enumerate(graph.operators):
         op = op_name(model, operator)
         reads = tuple(common_name(tensor_name(graph.tensors[index])) for index in operator.inputs if read(index))
         place = WEIGHTS.get(op)
@@ -73,7 +75,8 @@ def _steps(model: Any, subgraph: int) -> Iterator[Step]:
         for index in operator.outputs:
             if dtype_name(graph.tensors[index].type) == "float32":
                 name = common_name(tensor_name(graph.tensors[index]))
-                yield Step(name, name, op, reads, weighted=weight or op in _RECURRENT, moves=op in _MOVES)
+                path = owners.operator(subgraph, number) or name
+                yield Step(name, path, op, reads, weighted=weight or op in _RECURRENT, moves=op in _MOVES)
 
 
 def _in_all(model: Any, entries: list[Entry]) -> set[str]:

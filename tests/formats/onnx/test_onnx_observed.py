@@ -7,7 +7,7 @@ from observing import compare_here
 from onnx import helper, numpy_helper
 
 from edgeexport.errors import ModelError
-from edgeexport.formats.onnx.observed import module_path, observe
+from edgeexport.formats.onnx.observed import observe
 
 NAMES = ("one", "two", "three", "four")
 
@@ -153,26 +153,3 @@ def test_another_model_has_nothing_in_common(build, normal, tmp_path):
     )
     with pytest.raises(ModelError, match="no inner value in common"):
         observe(*both(tmp_path, network(build, normal), other), tmp_path, 8)
-
-
-@pytest.mark.parametrize(
-    ("name", "scopes", "path"),
-    [
-        ("/bert/encoder/layer.0/attention/self/query/MatMul", None, "bert.encoder.layer.0.attention.self.query"),
-        ("/Softmax", None, "/Softmax"),
-        ("first", None, "first"),
-        ("", None, "out"),
-        ("node_linear_2", "['', 'features', 'features.0', 'linear_2']", "features.0"),
-        ("node_view", "['', 'view']", "node_view"),
-        ("node_conv2d_1", None, "node_conv2d_1"),
-    ],
-)
-def test_paths_are_the_sources(name, scopes, path):
-    node = helper.make_node("MatMul", ["a", "b"], ["out"], name=name)
-    if scopes:
-        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
-    assert module_path(node) == path
-
-
-def test_a_weights_name_tells_the_path_where_nothing_else_does():
-    assert module_path(helper.make_node("Conv", ["x", "net.two.weight", "net.two.bias"], ["y"], name="n")) == "net.two"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from observing import compare_here
-from tflite_models import RELU, Builder, by_name, make_settings, normal, save, two_layers
+from tflite_models import RELU, Builder, make_settings, normal, save, two_layers, weight
 
 from edgeexport.artifact import Artifact
 from edgeexport.errors import ModelError
@@ -58,7 +58,10 @@ def both(tmp_path, rows):
 
 def spoil(name, factor=1.5):
     def change(model):
-        quantization = by_name(model)[f"{name}/1"].quantization
+        tensor = weight(model, name)
+        if tensor.quantization is None:  # dequantized before the layer
+            tensor = weight(model, tensor.name.decode(), 0)
+        quantization = tensor.quantization
         quantization.scale = np.asarray(quantization.scale) * np.float32(factor)
 
     return change
