@@ -51,6 +51,7 @@ def export(
     trials: int = 12,
     minutes: float | None = None,
     sensitivity: bool = False,
+    explain: bool | None = None,
     cache: bool = True,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -78,6 +79,7 @@ def export(
         trials: of that search: models run on half of the evaluation set, at most.
         minutes: after which the search begins nothing new.
         sensitivity: let the search measure every layer's even where all of them may be quantized.
+        explain: say layer by layer where the model parts from float32; None does so where a parity check failed.
         cache: use what earlier exports of the same inputs left.
         trust_remote_code: let a model folder run Python code of its own.
         progress: told of every stage.
@@ -118,6 +120,7 @@ def export(
         limit=limit,
         budget=budget_of(max_drop, max_bytes, max_latency_ratio),
         options=SearchOptions(trials, None if minutes is None else 60 * minutes, sensitivity),
+        explain=explain,
     )
     return bundle
 
@@ -131,6 +134,7 @@ def verify(
     limit: int | None = None,
     float32: Place | None = None,
     against: Place | None = None,
+    explain: bool | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify a bundle on devices and write its report.
@@ -143,6 +147,7 @@ def verify(
         limit: the first so many samples of the evaluation set.
         float32: the float32 model of the same format, to time against in turn.
         against: an earlier ``report.json``; what got worse since then is a failed check.
+        explain: say layer by layer where the model parts from float32; None does so where a parity check failed.
         progress: told of every stage.
 
     Raises:
@@ -165,6 +170,7 @@ def verify(
         limit=limit,
         float32=baseline,
         earlier=None if against is None else Report.read(Path(against)),
+        explain=explain,
     )
     return report
 

@@ -34,10 +34,15 @@ class LayerError(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the module in the source where that is known, else the operator's name.
         operator: by the format's own name.
-        snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where that is no number.
+        snr_db: 10·log10(Σ reference² / Σ (reference − output)²); None where that is no number: equal values, a
+            reference of zeros, NaN or infinity.
+        channel_snr_db: the same of the median channel: half of them are below. It is far under ``snr_db`` where a few
+            channels are much larger than the others and have the steps to themselves.
+        finite: whether every value of the output is a number.
         clipped: share of the float32 values beyond what the quantized output's range holds; None of float outputs.
         low, high: the float32 output's range.
         samples: that it was taken over.
+        reads: places of the layers that it is computed from, among the divergence's; empty of what reads inputs alone.
     """
 
     path: str
@@ -47,6 +52,9 @@ class LayerError(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     samples: int
+    channel_snr_db: float | None = None
+    finite: bool = True
+    reads: tuple[int, ...] = ()
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +64,8 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
         runtime, device: as of the run.
         evidence: as of the run.
         layers: in the order of execution.
-        worst: paths of the first layers where it happens: those that lose most against what they read.
+        worst: paths of the first layers where it happens, in the order of execution: those that lose most against what
+            they read; see :mod:`edgeexport.verify.divergence`. Empty where none loses more than what it reads.
     """
 
     runtime: str

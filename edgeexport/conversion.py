@@ -1,4 +1,5 @@
-"""The protocol between the pipeline and a format."""
+"""The protocol between the pipeline and a format; what shows a model's inner values is one of its own, in
+:mod:`edgeexport.observation`."""
 
 from __future__ import annotations
 

@@ -75,6 +75,17 @@ def quantize(arrays: Arrays, signature: Signature) -> dict[str, np.ndarray]:
     return given
 
 
+def dequantize_inputs(arrays: Arrays, signature: Signature) -> dict[str, np.ndarray]:
+    """The artifact's integer inputs as the real numbers that they stand for, in float32; others as they are."""
+    import numpy as np
+
+    scales = {spec.name: (spec.scale, spec.zero_point or 0) for spec in signature.inputs if spec.scale is not None}
+    real = dict(arrays)
+    for name, (scale, zero_point) in scales.items():
+        real[name] = ((arrays[name].astype(np.int32) - zero_point) * np.float32(scale)).astype(np.float32)
+    return real
+
+
 def dequantize(outputs: Arrays, signature: Signature) -> dict[str, np.ndarray]:
     """The artifact's outputs as real numbers: ``real = scale * (integer - zero_point)``."""
     import numpy as np

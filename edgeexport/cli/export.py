@@ -48,6 +48,14 @@ On = Annotated[
         "the first is the reference.",
     ),
 ]
+Explain = Annotated[
+    bool | None,
+    typer.Option(
+        "--explain/--no-explain",
+        help="Say layer by layer where the model parts from float32. Default: where a parity check failed.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
 
 
@@ -125,6 +133,7 @@ def export(
     ] = False,
     on: On = None,
     limit: Limit = None,
+    explain: Explain = None,
     verify: Annotated[
         bool,
         typer.Option("--verify/--no-verify", help="Run the bundle and check it against the target's limits."),
@@ -172,6 +181,7 @@ def export(
             limit=limit,
             budget=budget,
             options=options,
+            explain=explain,
         )
         if report is not None:
             verified.append((bundle.path, report))

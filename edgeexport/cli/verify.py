@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexport.cli.export import AsJson, LabelPattern, Limit, On, print_result
+from edgeexport.cli.export import AsJson, Explain, LabelPattern, Limit, On, print_result
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `edgeexport export` wrote.")]
 
@@ -21,6 +21,7 @@ def verify(
     ] = None,
     label_pattern: LabelPattern = None,
     limit: Limit = None,
+    explain: Explain = None,
     float32: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The float32 model of the same format, to time against in turn."),
@@ -45,7 +46,14 @@ def verify(
     samples = None if evaluation is None else open_samples(evaluation, label_pattern)
     devices = tuple(on or ("local",))
     checked, report = run_verify(
-        bundle, samples, show.progress(), devices=devices, limit=limit, float32=float32, earlier=earlier
+        bundle,
+        samples,
+        show.progress(),
+        devices=devices,
+        limit=limit,
+        float32=float32,
+        earlier=earlier,
+        explain=explain,
     )
     if junit is not None:
         from edgeexport.disk import readable_disk_errors, write_whole

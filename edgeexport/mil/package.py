@@ -40,6 +40,9 @@ class Package:
     Args:
         path: the folder.
 
+    Attributes:
+        model: the file with the specification.
+
     Raises:
         ModelError: it is no ``.mlpackage``, or its manifest names something that is not in it.
     """
@@ -53,7 +56,7 @@ class Package:
         item = manifest.item_info_entries.get(manifest.root_model_identifier)
         if item is None:
             raise ModelError(f"{path}: {_MANIFEST} names a root model that it does not list")
-        self._model = self._inside(self.path / _DATA, item.path)
+        self.model = self._inside(self.path / _DATA, item.path)
 
     def specification(self) -> Any:
         """The ``Model`` message.
@@ -65,15 +68,13 @@ class Package:
 
         model = messages("Model_pb2").Model()
         try:
-            if self._model.stat().st_size > together() // _SPECIFICATION_GROWS:
-                raise ModelError(
-                    f"{self.path}: {self._model.name} is larger than the specification of a program may be"
-                )
-            model.ParseFromString(self._model.read_bytes())
+            if self.model.stat().st_size > together() // _SPECIFICATION_GROWS:
+                raise ModelError(f"{self.path}: {self.model.name} is larger than the specification of a program may be")
+            model.ParseFromString(self.model.read_bytes())
         except DecodeError as error:
-            raise ModelError(f"{self.path}: {self._model.name} is damaged: it is no Core ML specification") from error
+            raise ModelError(f"{self.path}: {self.model.name} is damaged: it is no Core ML specification") from error
         except OSError as error:
-            raise ModelError(f"{self.path}: {self._model.name} cannot be read: {error.strerror}") from error
+            raise ModelError(f"{self.path}: {self.model.name} cannot be read: {error.strerror}") from error
         return model
 
     def weights(self, name: str) -> Path:
@@ -84,7 +85,7 @@ class Package:
         """
         if not name.startswith(_BESIDE_MODEL):
             raise ModelError(f"{self.path}: weights are in {name!r}, which is not beside the model")
-        return self._inside(self._model.parent, name.removeprefix(_BESIDE_MODEL))
+        return self._inside(self.model.parent, name.removeprefix(_BESIDE_MODEL))
 
     def _read_manifest(self) -> _Manifest:
         path = self._inside(self.path, _MANIFEST)

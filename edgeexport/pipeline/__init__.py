@@ -47,6 +47,7 @@ def run_export(
     limit: int | None = None,
     budget: Budget | None = None,
     options: SearchOptions | None = None,
+    explain: bool | None = None,
 ) -> tuple[Bundle, Report | None]:
     """Export a model and verify the bundle.
 
@@ -58,6 +59,7 @@ def run_export(
         limit: verify on the first so many samples of the evaluation set.
         budget: what may be lost; settings are searched for that keep it, on the first of ``devices``.
         options: what bounds that search.
+        explain: compare layers with float32; None does so where a parity check failed.
 
     Returns:
         The bundle and its report.
@@ -75,7 +77,7 @@ def run_export(
             "a search within a budget tells what it found by a report, and --no-verify leaves that out",
             "Leave out --max-drop, or --no-verify.",
         )
-    verification = Verification(devices, progress) if verify else None
+    verification = Verification(devices, progress, explain) if verify else None
     with opened_cache(keep=request.use_cache) as cache:
         found: Search | None = None
         if budget is not None and verification is not None:
@@ -124,6 +126,7 @@ def run_verify(
     limit: int | None = None,
     float32: Path | None = None,
     earlier: Report | None = None,
+    explain: bool | None = None,
 ) -> tuple[Bundle, Report]:
     """Verify a bundle again, here or elsewhere, and write its report.
 
@@ -135,6 +138,7 @@ def run_verify(
         limit: the first so many samples of the evaluation set.
         float32: a float32 model of the same format to time against; where None, the one in the cache, if any.
         earlier: a report that this one is compared with: what got worse is a failed check.
+        explain: compare layers with float32; None does so where a parity check failed.
 
     Raises:
         BundleError: the bundle is incomplete or was altered.
@@ -145,7 +149,7 @@ def run_verify(
         if not (float32.is_dir() if bundle.model_path.is_dir() else float32.is_file()):
             raise ModelError(f"no float32 model at {float32}")
         open_format(bundle.manifest.format).inspect(float32)
-    verification = Verification(devices, progress)
+    verification = Verification(devices, progress, explain)
     given = None if evaluation is None else Evaluation(evaluation, None, limit)
     compared = float32 or _cached_float32(bundle)
     return bundle, verification.run(bundle, given, compared, named=float32 is not None, earlier=earlier)

@@ -11,6 +11,7 @@ from edgeexport import discover
 from edgeexport.conversion import Format
 from edgeexport.errors import BundleError, DeviceError, ModelError, RecipeError, TargetError
 from edgeexport.job import Device
+from edgeexport.observation import Observing
 from edgeexport.preprocess import from_dict
 from edgeexport.scheme import Scheme
 from edgeexport.settings import ModelFacts
@@ -61,6 +62,15 @@ def open_scheme(name: str) -> Scheme | None:
         return None
     scheme: Scheme = importlib.import_module(f"{module.__name__}.scheme").open_scheme()
     return scheme
+
+
+def open_observing(name: str) -> Observing | None:
+    """What shows inner values of a format's models, or None where nothing does."""
+    module = discover.load("edgeexport.formats", name)
+    if module is None or importlib.util.find_spec(f"{module.__name__}.observed") is None:
+        return None
+    observing: Observing = importlib.import_module(f"{module.__name__}.observed").observe
+    return observing
 
 
 def add_facts(source: Source, facts: ModelFacts) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from edgeexport.artifact import GOLDEN, MANIFEST, REPORT, REPORT_PAGE, Bundle, d
 from edgeexport.cache import Cache
 from edgeexport.conversion import Format
 from edgeexport.disk import readable_disk_errors, write_whole
-from edgeexport.errors import BundleError, RunFailed, SamplesError
+from edgeexport.errors import BundleError, SamplesError
 from edgeexport.interface import check_same_scales, quantize
 from edgeexport.job import RUNTIMES_FOLDER, Device
 from edgeexport.pipeline import releases
+from edgeexport.pipeline.estimating import estimate
+from edgeexport.pipeline.explaining import Explaining, Place
 from edgeexport.pipeline.opening import open_device, open_estimator, open_format
 from edgeexport.pipeline.running import run_all
 from edgeexport.preprocess import from_dict
@@ -32,7 +33,7 @@ from edgeexport.runtimes import tensors
 from edgeexport.samples import Sample, Samples, feeds
 from edgeexport.settings import Settings
 from edgeexport.source import LABELLED
-from edgeexport.target import Estimation, Target
+from edgeexport.target import Target
 from edgeexport.token_samples import as_texts, check_ids, longest_text
 from edgeexport.verify import budget, regression, size
 from edgeexport.verify.harness import Case, Plan, agreement, timing_example
@@ -59,13 +60,16 @@ class Evaluation:
 class Verification:
     """Verifies bundles on a list of devices.
 
+    ``explain`` says whether layers are compared with float32; None does so where parity failed.
+
     Raises:
         DeviceError: on construction, for an unknown device.
         MissingRequirement: a device needs something that this machine lacks.
     """
 
-    def __init__(self, devices: tuple[str, ...], progress: Progress) -> None:
+    def __init__(self, devices: tuple[str, ...], progress: Progress, explain: bool | None = None) -> None:
         self._devices = [open_device(name) for name in devices]
+        self._explain = explain
         self._progress = progress
 
     def require(self, target: Target) -> None:
@@ -89,6 +93,7 @@ class Verification:
             "bundle": file_digest(bundle.path / MANIFEST),
             "evaluation": evaluation.samples.digest() if evaluation else None,
             "limit": evaluation.limit if evaluation else None,
+            "explain": self._explain,
             "devices": [asdict(device.describe()) for device in self._devices],
             "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.*")}),
         }
@@ -123,22 +128,28 @@ class Verification:
         check_same_scales(bundle.signature, stored, str(bundle.path))
         checks = list(_compatibility(opened, bundle, target))
         compared = float32 if named or bundle.manifest.precision != "fp32" else None
+        places = self._places(target)
+
+        def plan() -> Plan:
+            return self._plan(bundle, evaluation, settings, compared)
+
         try:
-            outcomes = run_all(
-                self._places(target), lambda: self._plan(bundle, evaluation, settings, compared), self._progress
-            )
+            outcomes = run_all(places, plan, self._progress)
+            runs = [run for run, _ in outcomes]
+            judged = [list(self._judge(run, target, settings, evaluation, bundle)) for run in runs]
+            ran = [Place(*place, run, found) for place, run, found in zip(places, runs, judged, strict=True)]
+            explained = Explaining(bundle, float32, plan, self._progress, self._explain).run(ran)
         finally:
             for device in self._devices:
                 device.close()
-        runs = [run for run, _ in outcomes]
         predictions = [firsts for _, firsts in outcomes]
         if target.estimation is not None:
-            runs.append(_estimate(target.estimation, bundle, target))
+            runs.append(estimate(target.estimation, bundle, target))
+            judged.append(list(self._judge(runs[-1], target, settings, evaluation, bundle)))
             predictions.append([])
         sizes = measure_size(bundle)
         checks += budget.size_checks(sizes, settings.limits)
-        for run in runs:
-            checks += self._judge(run, target, settings, evaluation, bundle)
+        checks += itertools.chain.from_iterable(judged)
         checks += _between_devices(runs, predictions, settings, bundle)
         digest = evaluation.samples.digest() if evaluation else None
         if earlier is not None:
@@ -157,8 +168,10 @@ class Verification:
                 *_notes(bundle, evaluation),
                 *_stand_ins(runs),
                 *releases.notes(runs, target),
+                *explained.notes,
             ),
             lint=bundle.manifest.lint,
+            divergences=tuple(explained.divergences),
         )
         return _written(report, bundle)
 
@@ -248,33 +261,6 @@ def _compatibility(opened: Format, bundle: Bundle, target: Target) -> Iterator[C
             where=f"{need.name} {need.minimum}",
             note="; ".join(f"{gap.operator} at {gap.where}: {gap.what}" for gap in gaps),
         )
-
-
-def _estimate(estimation: Estimation, bundle: Bundle, target: Target) -> Run:
-    """What the target's cost model says of the bundle's model."""
-    estimator = open_estimator(estimation)
-    try:
-        with tempfile.TemporaryDirectory(prefix="edgeexport-estimate-") as folder:
-            estimate = estimator.estimate(bundle.model_path, Path(folder))
-    except RunFailed as failure:
-        return Run(
-            runtime=estimation.tool,
-            runtime_version="",
-            device=estimation.options.get("accelerator", ""),
-            machine=target.machine,
-            cpu="",
-            evidence="estimated",
-            error=f"{failure.what}\n{failure.log}".strip(),
-        )
-    return Run(
-        runtime=estimate.tool,
-        runtime_version=estimate.tool_version,
-        device=estimate.accelerator,
-        machine=target.machine,
-        cpu=estimate.accelerator,
-        evidence="estimated",
-        estimate=estimate,
-    )
 
 
 def rules(bundle: Bundle) -> tuple[Target, Settings]:

@@ -8,9 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeexport.analysis import Divergence, LintFinding, Search, Trial
+from edgeexport.analysis import LintFinding, Search, Trial
+from edgeexport.report import divergences
 from edgeexport.report.search_view import budget_words, outcome
-from edgeexport.report.words import MISSING, decibels, format_value, loss_heading, percent, points
+from edgeexport.report.words import MISSING, format_value, loss_heading, points
 from edgeexport.results import Report
 
 _KEPT = {True: ("kept", "green"), False: ("broken", "bold red"), None: (MISSING, "")}
@@ -22,7 +23,8 @@ def explanations(report: Report) -> Iterator[RenderableType]:
         yield from _search(report.search)
     if report.lint:
         yield lint_table(report.lint)
-    yield from (_divergence(one) for one in report.divergences)
+    for one in report.divergences:
+        yield from divergences.render(one)
 
 
 def _search(search: Search) -> Iterator[RenderableType]:
@@ -55,19 +57,6 @@ def lint_table(findings: Iterable[LintFinding]) -> Table:
     for one in findings:
         style = "bold red" if one.level == "error" else "yellow"
         table.add_row(Text(one.rule), Text(one.level, style), Text(f"{one.evidence}\n{one.remedy}"))
-    return table
-
-
-def _divergence(one: Divergence) -> Table:
-    """The layers that lose most; all others are in ``report.html``."""
-    table = _table(f"Where outputs part from float32, {one.runtime} on {one.device}")
-    table.add_column("Layer", overflow="fold")
-    table.add_column("Operator")
-    for heading in ("SNR, dB", "Clipped"):
-        table.add_column(heading, justify="right")
-    layers = {layer.path: layer for layer in reversed(one.layers)}
-    for layer in (layers[path] for path in one.worst if path in layers):
-        table.add_row(Text(layer.path), Text(layer.operator), decibels(layer.snr_db), percent(layer.clipped))
     return table
 
 

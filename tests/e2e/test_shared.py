@@ -92,3 +92,26 @@ def test_cifar_static(shared, shared_cache, tmp_path):
     assert report.size.ratio <= 0.31
     assert report.verdict == "pass"
     assert np.isfinite(run.parity.max_abs)
+
+
+def test_every_operator_in_int8_parts_where_the_outliers_are(shared, shared_cache, tmp_path):
+    """The second layer of the first feed-forward block, a few of whose channels reach 190."""
+    bundle = edgeexport.export(
+        shared / "models" / "sst2-minilm",
+        target="desktop-x86",
+        calibration=shared / "data" / "sst2" / "calibration.jsonl",
+        evaluation=shared / "data" / "sst2" / "validation.jsonl",
+        settings={
+            "precision": "w8a8",
+            "quantization": {"op_types": ["*"], "float_outputs": [], "smoothing": 0.0},
+            "timing": {"pairs": 0},
+        },
+        output=tmp_path / "out",
+    )
+    report = Report.read(bundle.report_path)
+    (divergence,) = report.divergences
+    assert divergence.worst[0] == "bert.encoder.layer.0.output.dense"
+    error = next(layer for layer in divergence.layers if layer.path == divergence.worst[0])
+    assert error.snr_db > 15 > 5 > error.channel_snr_db
+    assert error.high > 150
+    assert any("left the outputs the same to the bit" in note for note in report.notes)

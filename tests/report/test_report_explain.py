@@ -48,14 +48,14 @@ def test_findings_and_the_worst_layers():
     ]
     assert "Draw samples of every label." in shown
     assert row(shown, "bert.encoder.layer.1.output.dense.21") == [
-        *("bert.encoder.layer.1.output.dense.21", "MatMul", "36.1", "2.1 %"),
+        *("bert.encoder.layer.1.output.dense.21", "MatMul", "36.1", "–", "2.1 %", "-4 … 6.2"),
     ]
     assert "dense.22" not in shown
 
 
 def test_what_there_is_not_is_not_shown():
     shown = draw(samples.rich(search=None, lint=(), divergences=()))
-    for word in ("Search on", "calibration set", "outputs part"):
+    for word in ("Search on", "calibration set", "parts from float32"):
         assert word not in shown
 
 
