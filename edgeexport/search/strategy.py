@@ -290,6 +290,8 @@ class SearchRun:
 
     def _noise(self, flags: Mapping[str, Any], unit: Unit, precision: str, whole: int) -> float:
         trial = self._lab.alone(flags, unit, precision)
+        if trial.artifact_bytes is None:  # without a ratio, it would read as a unit that changes nothing
+            return power(trial)
         self.outcome.sensitivities.append(
             Sensitivity(
                 layer=unit.layers[0].name if len(unit.layers) == 1 else f"{len(unit.layers)} operators",

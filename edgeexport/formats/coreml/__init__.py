@@ -115,7 +115,8 @@ def _compress(artifact: Artifact, settings: Settings, feeds: Feeds | None, path:
         if set(precisions.values()) & weights.COMPRESSED:
             with library.quietly():
                 chosen, left = weights.choose(library.operations(library.program_of(model)), precisions, settings)
-                model = weights.compress(model, chosen, settings)
+                if chosen or "w8a8" not in precisions.values():  # small layers have integers between them all the same
+                    model = weights.compress(model, chosen, settings)
             notes += left
         elif settings.precision != "fp16":
             raise weights.nothing_to_compress()

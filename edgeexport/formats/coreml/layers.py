@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgeexport.conversion import Layer
-from edgeexport.formats.coreml.plan import LAYERS, assign, is_constant
+from edgeexport.formats.coreml.plan import LAYERS, assign, common_name, is_constant
+from edgeexport.formats.coreml.weights import LEAST_ELEMENTS
 from edgeexport.settings import STATIC, Settings
 
 
@@ -19,11 +20,11 @@ def find_layers(operations: Iterable[Any], settings: Settings) -> Iterator[Layer
     for operation in every:
         precision = chosen.get(operation.name)
         weights = _weights(operation)
-        if precision is None or not (weights or precision in STATIC):
+        if precision in (None, "fp32") or not (weights >= LEAST_ELEMENTS or precision in STATIC):
             continue
         yield Layer(
-            name=operation.name,
-            path=operation.name,
+            name=common_name(operation),
+            path=common_name(operation),
             operator=operation.op_type,
             weights=weights,
             macs=weights * _positions(operation) if operation.op_type in LAYERS else 0,

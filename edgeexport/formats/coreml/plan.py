@@ -17,6 +17,8 @@ LAYERS = ("conv", "linear")
 """Operators with a weight that coremltools' passes put between integers."""
 CARRIERS = ("add", "avg_pool", "max_pool")
 """Those without one."""
+_CAST = re.compile(r"(?:_cast_u?(?:fp|int)\d+)+$")
+"""What passes add to the name of an operator that computes in float16, or reads shorter integers."""
 _BETWEEN = (
     *("relu", "relu6", "clip", "leaky_relu", "sigmoid", "tanh", "pad", "reshape", "transpose", "expand_dims"),
     *("squeeze", "max_pool"),
@@ -52,10 +54,16 @@ def check_overrides(operations: Iterable[Any], settings: Settings) -> None:
             )
 
 
+def common_name(operation: Any) -> str:
+    """An operator's name in the float32 program, whether it computes in float16 by now or not."""
+    return _CAST.sub("", operation.name)
+
+
 def matches(override: Override, operation: Any) -> bool:
-    """Whether an override means an operator."""
+    """Whether an override means an operator: by its name in float32, or by the later one where it speaks of casts."""
     by_type = override.op_type in (None, operation.op_type)
-    by_name = override.name is None or re.search(override.name, operation.name) is not None
+    name = operation.name if "_cast_" in (override.name or "") else common_name(operation)
+    by_name = override.name is None or re.search(override.name, name) is not None
     return by_type and by_name and (override.op_type is not None or override.name is not None)
 
 

@@ -9,7 +9,7 @@ from edgeexport.errors import ConversionError
 from edgeexport.formats.coreml.library import transformed
 from edgeexport.settings import Settings
 
-_LEAST_ELEMENTS = 512
+LEAST_ELEMENTS = 512
 """Smaller tensors, such as biases, stay float: their scales would weigh as much as they save."""
 _BITS = {"w4": 4, "w8": 8, "w8a8": 8}
 COMPRESSED = frozenset(_BITS)
@@ -33,7 +33,7 @@ def choose(
     for operation in operations:
         value: Any = operation.outputs[0].val if operation.op_type == "const" else None
         users = [user for output in operation.outputs for user in output.child_ops]
-        if not users or getattr(value, "ndim", 0) < 2 or value.size < _LEAST_ELEMENTS or value.dtype.kind != "f":
+        if not users or getattr(value, "ndim", 0) < 2 or value.size < LEAST_ELEMENTS or value.dtype.kind != "f":
             continue
         bits = max(_BITS.get(precisions.get(user.name, "fp16"), 16) for user in users)
         axes = _axes(operation)
@@ -65,7 +65,7 @@ def compress(model: Any, chosen: Mapping[str, str], settings: Settings) -> Any:
 def nothing_to_compress() -> ConversionError:
     """What a model without a weight to compress is refused with."""
     return ConversionError(
-        f"there is no weight to compress: no operator of quantization.op_types has one of {_LEAST_ELEMENTS} "
+        f"there is no weight to compress: no operator of quantization.op_types has one of {LEAST_ELEMENTS} "
         "elements or more",
         "Choose --precision fp16, or other quantization.op_types.",
     )
@@ -95,7 +95,7 @@ def _form(cto: Any, form: str, settings: Settings) -> tuple[str, Any]:
             nbits=rules.palette_bits,
             granularity="per_grouped_channel" if rules.block_size else "per_tensor",
             group_size=rules.block_size or 32,
-            weight_threshold=_LEAST_ELEMENTS - 1,
+            weight_threshold=LEAST_ELEMENTS - 1,
         )
     dtype, _, blocks = form.partition(" ")
     channel = "per_channel" if rules.per_channel else "per_tensor"
@@ -104,7 +104,7 @@ def _form(cto: Any, form: str, settings: Settings) -> tuple[str, Any]:
         dtype=dtype,
         granularity="per_block" if blocks else channel,
         block_size=rules.block_size or 32,
-        weight_threshold=_LEAST_ELEMENTS - 1,
+        weight_threshold=LEAST_ELEMENTS - 1,
     )
 
 
