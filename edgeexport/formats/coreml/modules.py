@@ -17,7 +17,7 @@ from typing import Any
 from edgeexport.module_paths import source_path
 
 KEY = "edgeexport.modules"
-_ADDED = re.compile(r"_(?:cast_fp\d+|to_fp\d+|within_fp16|quantized|dequantized|palettized|cast|\d+)$")
+_ADDED = re.compile(r"_(?:(?:cast|to)_(?:fp|u?int)\d+|within_fp16|quantized|dequantized|palettized|cast|\d+)$")
 _SCOPES = ("EXIR_STACK_TRACE", "TORCHSCRIPT_MODULE_NAME")
 _MARK = "module "
 _MOST = 1 << 22

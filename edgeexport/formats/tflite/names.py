@@ -22,16 +22,31 @@ from edgeexport.module_paths import source_path
 def module_path(name: str, common: Mapping[str, int] | None = None) -> str:
     """The path of the module that a tensor was computed in, such as ``encoder.layer.0.dense``; "" for the model's own.
 
-    A fused operator has several names. The last says where its result belongs, unless other operators have it too, as
+    A fused operator has several names. The last says where its result belongs, unless other layers have it too, as
     the projections of an attention have that of the first: then it is the last of those that the fewest have.
 
     Args:
         name: as the converter gives it.
-        common: how many operators have each path among theirs.
+        common: of a layer with a weight, how many such layers have each path among theirs.
     """
     paths = _paths(name)
-    least = min((common.get(path, 0) for path in paths), default=0) if common else 0
-    return next((path for path in reversed(paths) if not common or common.get(path, 0) == least), "")
+    if not common:
+        return paths[-1] if paths else ""
+    least = min((common.get(path, 0) for path in paths), default=0)
+    rare = [path for path in reversed(paths) if common.get(path, 0) == least]
+    inner = (path for path in rare if path.startswith(f"{rare[0]}."))  # the weight's own module, not one around it
+    return next(inner, rare[0]) if rare else ""
+
+
+def _has_weight(model: Any, graph: Any, operator: Any) -> bool:
+    """Whether an operator reads a constant of two axes or more."""
+    for index in operator.inputs:
+        tensor = graph.tensors[index] if index >= 0 else None
+        if tensor is not None and tensor.buffer and model.buffers[tensor.buffer].data is not None:
+            several = tensor.shape is not None and len(tensor.shape) > 1
+            if several:
+                return True
+    return False
 
 
 def _paths(name: str) -> list[str]:
@@ -82,11 +97,14 @@ def shorten(model: Any, parameters: Mapping[bytes, str] | None = None) -> None:
             names[index] = f"{first}input.{len(names)}"
         names.update({index: f"{first}output.{place}" for place, index in enumerate(graph.outputs)})
         taken = set(names.values())
-        written = [tensor_name(graph.tensors[index]) for operator in graph.operators for index in operator.outputs]
+        layers = [operator for operator in graph.operators if operator.outputs and _has_weight(model, graph, operator)]
+        written = [tensor_name(graph.tensors[operator.outputs[0]]) for operator in layers]
         common = Counter(path for name in written for path in set(_paths(name)))
+        weighted = {operator.outputs[0] for operator in layers}
         for operator in graph.operators:
             for output in (index for index in operator.outputs if index not in names):
-                path = module_path(tensor_name(graph.tensors[output]), common) or "model"
+                counted = common if output in weighted else None
+                path = module_path(tensor_name(graph.tensors[output]), counted) or "model"
                 names[output] = _free(f"{first}{path}", taken)
             user = names[operator.outputs[0]] if operator.outputs else f"{first}end"
             if user.removeprefix(first).startswith("output."):

@@ -110,6 +110,8 @@ def test_lines_that_cannot_be_read_tell_nothing(content):
         ("linear_0", "head"),
         ("linear_0_cast_fp16", "head"),
         ("linear_0_cast_fp16_to_fp32", "head"),
+        ("linear_0_cast_uint16", "head"),
+        ("linear_0_cast_fp16_cast_int16", "head"),
         ("linear_0_cast_fp16_quantized_1", "head"),
         ("linear_1", "body"),
         ("other", ""),

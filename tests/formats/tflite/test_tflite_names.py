@@ -25,6 +25,24 @@ def test_the_module_path_is_that_of_the_source(given, path):
     assert module_path(given) == path
 
 
+def test_layers_that_have_a_name_in_common_are_told_apart():
+    """As the projections of an attention are named after the first of them too, and a layer after what is around it."""
+    built = Builder()
+    built.graph()
+    last = x = built.tensor("x", (2, 8))
+    for number, name in enumerate(
+        ["N/L_query;1", "N/L_key;N/L_query;1", "N/L_value;N/L_query;1", "N/L_out/L_dense;N/L_out;"]
+    ):
+        weight = built.tensor(f"w{number}", (8, 8), normal(8, 8, seed=number))
+        last = built.op("FULLY_CONNECTED", [last, weight, -1], built.tensor(name, (2, 8)), "FullyConnectedOptions")
+    last = built.op("TANH", [last], built.tensor("N/L_out;2", (2, 8)))
+    y = built.op("TANH", [last], built.tensor("y", (2, 8)))
+    built.signature("main", {"x": x}, {"y": y})
+    shorten(built.model)
+    found = [name for name in names(built.model.subgraphs[0]) if "/" not in name]
+    assert found == ["input.0", "query", "key", "value", "out.dense", "out", "output.0"]
+
+
 def long_names(lengths):
     """Two layers and an operator of the model itself, with names as the converter gives them."""
     built = Builder()
