@@ -40,7 +40,7 @@ from edgeexport.place import check_place, written_whole
 from edgeexport.progress import Progress
 from edgeexport.recipe import Recipe, read_recipe, resolve
 from edgeexport.runtime_names import module_of
-from edgeexport.samples import CheckedFeeds, Samples, feeds, open_samples
+from edgeexport.samples import CheckedFeeds, Sample, Samples, feeds, open_samples
 from edgeexport.settings import Interface
 from edgeexport.signature import Signature
 from edgeexport.source import SourceOptions
@@ -288,7 +288,7 @@ class Export:
         }
         return self.cache.make("references", complete, fill)
 
-    def fed(self, samples: Samples, count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    def fed(self, samples: Iterable[Sample], count: int | None) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         """Samples as real numbers, as the artifact takes them but for integers that stand for such."""
         encoded = feeds(samples, self.preprocess, self._sample_signature(self.artifact), self.source.assets)
         for sample, arrays in itertools.islice(encoded, count):

@@ -288,13 +288,13 @@ class Laboratory:
         )
 
     def _cases(self, export: Export, bundle: Bundle, numbers: Sequence[int]) -> Iterator[Case]:
-        chosen = set(numbers)
+        chosen = set(numbers)  # samples of the other part are not even decoded
+        fed = export.fed((sample for number, sample in enumerate(self.samples) if number in chosen), len(chosen))
         outputs = tensors.Reader(str(self._references))
-        fed = export.fed(self.samples, max(numbers) + 1)
-        for number, ((sample, arrays), reference) in enumerate(zip(fed, outputs, strict=False)):
-            if number in chosen:
-                given = arrays if bundle.manifest.decoder is not None else quantize(arrays, bundle.signature)
-                yield Case(sample, given, reference, scored=True)
+        references = (reference for number, reference in enumerate(outputs) if number in chosen)
+        for (sample, arrays), reference in zip(fed, references, strict=True):
+            given = arrays if bundle.manifest.decoder is not None else quantize(arrays, bundle.signature)
+            yield Case(sample, given, reference, scored=True)
 
 
 def _write(path: Path, content: bytes) -> None:
