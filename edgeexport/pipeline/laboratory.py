@@ -231,7 +231,8 @@ class Laboratory:
             return None
         self.metric = run.accuracy.metric
         value, reference = run.accuracy.value, run.accuracy.reference
-        drop = reference - value if run.accuracy.higher_is_better else value / reference - 1
+        better = run.accuracy.higher_is_better
+        drop = budgets.accuracy_drop(run.accuracy, reference) if better else value / reference - 1
         return drop if math.isfinite(drop) else None
 
     def _with(self, flags: Mapping[str, Any]) -> Export:

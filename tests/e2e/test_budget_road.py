@@ -74,6 +74,6 @@ def test_an_operator_that_carries_integers_to_the_planted_layer_is_left_out_with
     found = report.search
     assert found.met
     left = "|".join(override["name"] for override in found.trials[found.chosen - 1].settings["overrides"])
-    names = ("first", "first.2", "middle", "third", "last")
-    assert [name for name in names if re.search(left, name)] == ["first", "first.2", "middle"]
+    names = ("first", "first:2", "middle", "third", "last")
+    assert [name for name in names if re.search(left, name)] == ["first", "first:2", "middle"]
     assert {each.path for each in found.sensitivities} == {"first", "middle", "third", "last"}

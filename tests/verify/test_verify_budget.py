@@ -85,6 +85,15 @@ def test_drop_of_accuracy(value, reference, better, drop, verdict):
     assert check.verdict == verdict
 
 
+def test_a_drop_of_as_much_as_the_limit_allows_passes_whatever_binary_makes_of_it():
+    """1 - 0.98 is 0.020000000000000018. Every loss of 4 in 200 is 0.02."""
+    for right in range(4, 201):
+        accuracy = Accuracy(metric="accuracy", value=(right - 4) / 200, reference=right / 200, samples=200)
+        for limit, verdict in ((0.02, "pass"), (0.0199, "fail")):
+            check = checks(with_(accuracy=accuracy), Limits(accuracy_drop=limit))["accuracy_drop"]
+            assert (check.measured, check.verdict) == (0.02, verdict)
+
+
 def test_what_has_a_limit_and_no_figure_is_not_run_and_says_why():
     limits = Limits(accuracy_drop=0.01, latency_ratio=0.5)
     found = checks(RUN, limits, missing_accuracy="no set", missing_latency="no float32")
