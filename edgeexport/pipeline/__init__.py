@@ -10,8 +10,9 @@ from edgeexport.artifact import Bundle, load_bundle
 from edgeexport.cache import Cache, cache_root, opened_cache
 from edgeexport.errors import ModelError, RecipeError
 from edgeexport.pipeline.compressing import Record, StageRequest, accompanied, run_stage
-from edgeexport.pipeline.exporting import Export, Request, baseline_key
+from edgeexport.pipeline.exporting import Export, Request
 from edgeexport.pipeline.linting import LintRequest, run_lint
+from edgeexport.pipeline.meta import baseline_key
 from edgeexport.pipeline.opening import open_device, open_format, open_source
 from edgeexport.pipeline.packaging import check_packaging
 from edgeexport.pipeline.searching import SearchOptions, budget_of, search, with_search, within_limits

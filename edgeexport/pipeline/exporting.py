@@ -33,7 +33,7 @@ from edgeexport.interface import fitted, for_source, quantize
 from edgeexport.pipeline.checking import check_labels, check_sets, check_tokens
 from edgeexport.pipeline.compressing import Compression, Record, Sets
 from edgeexport.pipeline.linting import lint_export
-from edgeexport.pipeline.meta import read_float32_bytes, read_meta, write_meta
+from edgeexport.pipeline.meta import baseline_key, read_float32_bytes, read_meta, write_meta
 from edgeexport.pipeline.opening import add_facts, open_format, open_source
 from edgeexport.pipeline.packaging import check_memory, keep_references, pack_extras
 from edgeexport.place import check_place, written_whole
@@ -84,15 +84,6 @@ class Request:
     use_cache: bool = True
 
 
-def baseline_key(format_name: str, fingerprint: str, interface: Interface, generates: bool) -> dict[str, Any]:
-    """What the float32 artifact of a source is kept by: targets that agree in this share one conversion.
-
-    ``generates`` tells a language model with a cache from the same one without.
-    """
-    shape = {"interface": msgspec.to_builtins(interface), "generates": generates}
-    return {"format": format_name, "source": fingerprint, **shape}
-
-
 class Export:
     """One export in progress: every input opened and checked, then :meth:`pack`.
 
@@ -124,9 +115,14 @@ class Export:
         self._stages: list[Record] = []
         self._lint: tuple[LintFinding, ...] = ()
 
-    def with_found(self, found: Mapping[str, Any]) -> Export:
-        """The same with settings that a search tries, its stages run; what does not depend on them is shared."""
+    def with_found(self, found: Mapping[str, Any], cache: Cache | None = None) -> Export:
+        """The same with settings that a search tries, its stages run; what does not depend on them is shared.
+
+        ``cache`` is where its artifact then goes, and nothing else.
+        """
         other = copy.copy(self)
+        if cache is not None:
+            other.cache, other.__dict__["baseline"] = cache, self.baseline
         other.request = replace(self.request, found=found)
         other.recipe = other._resolved(found)
         other.__dict__.pop("artifact", None)
@@ -225,10 +221,10 @@ class Export:
 
         return read_meta(self.cache.make("float32", key, fill))
 
-    @cached_property
-    def artifact(self) -> Artifact:
-        """The compressed artifact."""
-        key = {
+    @property
+    def artifact_key(self) -> dict[str, Any]:
+        """What decides the artifact's bytes."""
+        return {
             "format": self.target.format,
             "source": self.fingerprint,
             "generates": self.source.decoder is not None,
@@ -236,6 +232,10 @@ class Export:
             "calibration": self.calibration.digest() if self.calibration else None,
             "preprocess": self._preprocess_key,
         }
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The compressed artifact."""
 
         def fill(folder: Path) -> None:
             baseline = self.baseline
@@ -249,7 +249,7 @@ class Export:
                 artifact = replace(artifact, notes=(*artifact.notes, note))
             write_meta(folder, artifact, self.float32_bytes)
 
-        return read_meta(self.cache.make("artifacts", key, fill))
+        return read_meta(self.cache.make("artifacts", self.artifact_key, fill))
 
     @cached_property
     def float32_bytes(self) -> int:

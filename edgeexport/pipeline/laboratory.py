@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -17,8 +18,9 @@ import msgspec
 from edgeexport import tree
 from edgeexport.analysis import Trial
 from edgeexport.artifact import Bundle, Golden, digest_values, file_digest
+from edgeexport.cache import opened_cache
 from edgeexport.conversion import Layer
-from edgeexport.errors import ConversionError, ModelError, RecipeError
+from edgeexport.errors import ConversionError, ModelError, RecipeError, SamplesError
 from edgeexport.interface import quantize
 from edgeexport.job import RUNTIMES_FOLDER
 from edgeexport.pipeline.exporting import Export
@@ -28,7 +30,7 @@ from edgeexport.results import Check, Run
 from edgeexport.runtime_names import module_of, needs_of
 from edgeexport.runtimes import tensors
 from edgeexport.search import space
-from edgeexport.search.strategy import Bounds
+from edgeexport.search.measures import Bounds
 from edgeexport.settings import Settings, Timing
 from edgeexport.verify import budget as budgets
 from edgeexport.verify import size
@@ -38,6 +40,7 @@ SEED = 0
 _SCREENED = 64
 _ALONE = 24
 _LEAST = 32
+_TRIED = "trial.json"
 
 
 def split(samples: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
@@ -60,6 +63,13 @@ def split(samples: int, seed: int, limit: int | None = None) -> tuple[list[int],
         )
     order = random.Random(seed).sample(range(count), count)
     return sorted(order[: count // 2]), sorted(order[count // 2 :])
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    """What is kept of a trial: the run, and the artifact's bytes."""
+
+    run: Run
+    bytes: int
 
 
 @dataclass
@@ -121,7 +131,10 @@ class Laboratory:
         limits = export.recipe.settings.limits
         ratio = None if limits.size_ratio is None else limits.size_ratio * export.float32_bytes
         known = [bound for bound in (ratio, limits.artifact_bytes) if bound is not None]
-        return Bounds(min(known, default=None), limits.latency_ratio if self.timed else None)
+        drop = limits.accuracy_drop
+        if export.source.task == "generation":
+            drop = None if limits.perplexity_ratio is None else limits.perplexity_ratio - 1
+        return Bounds(min(known, default=None), limits.latency_ratio if self.timed else None, drop)
 
     def layers(self, flags: Mapping[str, Any]) -> list[Layer]:
         """See the protocol."""
@@ -149,7 +162,7 @@ class Laboratory:
         limit = self._with(flags).recipe.settings.limits.latency_ratio if trial.artifact_bytes is not None else None
         if limit is None or trial.latency_ratio is None or trial.latency_ratio <= limit:
             return trial
-        more = (self._run(flags, self._few[:1], timed=True, attempt=attempt) for attempt in (1, 2))
+        more = (self._tried(flags, self._few[:1], timed=True, attempt=attempt).run for attempt in (1, 2))
         ratios = [trial.latency_ratio, *(_ratio(run) or math.inf for run in more)]
         return msgspec.structs.replace(trial, latency_ratio=statistics.median(ratios))
 
@@ -158,7 +171,7 @@ class Laboratory:
         added = [{"precision": "fp32", "name": unit.others()}]
         if precision != flags["precision"]:
             added += unit.overrides(precision, flags["precision"])
-        return self._try(self._overridden(flags, added), self._fewer, timed=False)
+        return self._try(self._overridden(flags, added), self._fewer, timed=False, keep=False)
 
     def evaluated(self, flags: Mapping[str, Any], screened: Trial) -> Trial:
         """See the protocol."""
@@ -198,28 +211,27 @@ class Laboratory:
 
     def _checks(self, flags: Mapping[str, Any], numbers: Sequence[int]) -> list[Check]:
         export = self._with(flags)
-        limits, run = export.recipe.settings.limits, self._run(flags, numbers, timed=False)
-        whole = size.measure(tree.size(export.artifact.path), export.float32_bytes, ())
+        limits, tried = export.recipe.settings.limits, self._tried(flags, numbers, timed=False)
+        whole = size.measure(tried.bytes, export.float32_bytes, ())
         tokens = export.source.task == "generation"
-        return [*budgets.size_checks(whole, limits), *budgets.run_checks(run, limits, tokens=tokens)]
+        return [*budgets.size_checks(whole, limits), *budgets.run_checks(tried.run, limits, tokens=tokens)]
 
-    def _try(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool) -> Trial:
+    def _try(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool, keep: bool = True) -> Trial:
         """The settings on some samples; what cannot be converted or run is a trial with a note."""
         trial = Trial(number=0, title="", settings=dict(flags), evaluated=False, samples=len(numbers))
         try:
             export = self._with(flags)
-            run = self._run(flags, numbers, timed)
-        except (RecipeError, ConversionError, ModelError) as error:
+            tried = self._tried(flags, numbers, timed, keep=keep)
+        except (RecipeError, ConversionError, ModelError, SamplesError) as error:
             return msgspec.structs.replace(trial, note=str(error))
-        parity = run.parity
+        run, parity = tried.run, tried.run.parity
         if run.error is not None or parity is None or parity.max_abs is None:
             return msgspec.structs.replace(trial, note=run.error or "its outputs are not finite")
         self.evidence = run.evidence
-        count = tree.size(export.artifact.path)
         return msgspec.structs.replace(
             trial,
-            artifact_bytes=count,
-            size_ratio=count / export.float32_bytes,
+            artifact_bytes=tried.bytes,
+            size_ratio=tried.bytes / export.float32_bytes,
             latency_ratio=_ratio(run),
             drop=self._drop(run),
             unlike=None if export.source.task == "generation" else parity.unlike,  # tokens, and not samples
@@ -245,12 +257,17 @@ class Laboratory:
             self._staged.setdefault(stages, self._derived[key])
         return self._derived[key]
 
-    def _run(self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool, attempt: int = 0) -> Run:
-        """What the runtime does on some samples, or did in an earlier run of the same bytes."""
+    def _tried(
+        self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool, *, attempt: int = 0, keep: bool = True
+    ) -> _Tried:
+        """What the runtime does on some samples, or did in an earlier run of the same settings.
+
+        Without ``keep`` the model is gone afterwards: those of single layers are many, and as large as float32.
+        """
         export = self._with(flags)
         timing = export.recipe.settings.timing if timed else None
         key = {
-            "artifact": _digest(export.artifact.path),
+            "artifact": export.artifact_key,
             "references": self._references.name,
             "numbers": digest_values({"numbers": list(numbers)}),
             "timing": msgspec.to_builtins(timing),
@@ -261,16 +278,21 @@ class Laboratory:
             "device": asdict(self.about),
             "runner": digest_values({p.name: file_digest(p) for p in RUNTIMES_FOLDER.glob("*.*")}),
         }
-
         entry = export.cache.find("trials", key)
         if entry is not None:
-            return msgspec.json.decode((entry / "run.json").read_bytes(), type=Run)
-        run, _ = verify_on(self.device, self.runtime, self._plan(export, numbers, timing), self.progress)
+            return msgspec.json.decode((entry / _TRIED).read_bytes(), type=_Tried)
+        with contextlib.ExitStack() as stack:
+            if not keep:
+                scratch = stack.enter_context(opened_cache(keep=False))
+                stack.callback(self._derived.pop, digest_values(dict(flags)))
+                export = export.with_found(flags, scratch)
+            run, _ = verify_on(self.device, self.runtime, self._plan(export, numbers, timing), self.progress)
+            tried = _Tried(run=run, bytes=tree.size(export.artifact.path))
         # Not what failed, as the next search may find the device in better shape; nor what JSON has no number for.
         if run.error is None and (run.accuracy is None or math.isfinite(run.accuracy.value)):
-            content = msgspec.json.encode(run)
-            export.cache.make("trials", key, lambda folder: _write(folder / "run.json", content))
-        return run
+            content = msgspec.json.encode(tried)
+            self.export.cache.make("trials", key, lambda folder: _write(folder / _TRIED, content))
+        return tried
 
     def _plan(self, export: Export, numbers: Sequence[int], timing: Timing | None) -> Plan:
         manifest = export.manifest(Golden(samples=0, origin="evaluation"), None, ())
@@ -305,9 +327,3 @@ def _write(path: Path, content: bytes) -> None:
 def _ratio(run: Run) -> float | None:
     """Latency over float32's."""
     return None if run.latency_ms is None else run.latency_ms.p50 / run.latency_ms.float32_p50
-
-
-def _digest(artifact: Path) -> str:
-    """Of the artifact's bytes, be it a file or a folder."""
-    names = {str(entry.relative_to(artifact.parent)): file_digest(entry) for entry in tree.entries(artifact)}
-    return digest_values(names)

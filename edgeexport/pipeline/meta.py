@@ -10,9 +10,19 @@ import msgspec
 
 from edgeexport.artifact import Artifact
 from edgeexport.decoder import Decoder
+from edgeexport.settings import Interface
 from edgeexport.signature import Signature
 
 _NAME = "meta.json"
+
+
+def baseline_key(format_name: str, fingerprint: str, interface: Interface, generates: bool) -> dict[str, Any]:
+    """What the float32 artifact of a source is kept by: targets that agree in this share one conversion.
+
+    ``generates`` tells a language model with a cache from the same one without.
+    """
+    shape = {"interface": msgspec.to_builtins(interface), "generates": generates}
+    return {"format": format_name, "source": fingerprint, **shape}
 
 
 def write_meta(folder: Path, artifact: Artifact, float32_bytes: int) -> None:

@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from edgeexport.analysis import Trial
 
 MOST_NOISE = 1e6
 """Of a trial that failed."""
+_LEAST = 1e-3
+"""A limit of nothing counts as this where shares of it are taken."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a family's settings hold artifacts to; None is no bound."""
+
+    bytes: float | None
+    latency_ratio: float | None
+    drop: float | None = None
+
+
+def excess(trial: Trial, bounds: Bounds) -> float:
+    """How far a trial is beyond its limits, each as a share of it; infinite where its drop is not known."""
+    if trial.drop is None:
+        return math.inf
+    pairs = (
+        (trial.drop, bounds.drop),
+        (trial.artifact_bytes, bounds.bytes),
+        (trial.latency_ratio, bounds.latency_ratio),
+    )
+    return sum(
+        max(0.0, (value - limit) / max(limit, _LEAST))
+        for value, limit in pairs
+        if value is not None and limit is not None
+    )
 
 
 def quality(trial: Trial) -> tuple[float, float]:

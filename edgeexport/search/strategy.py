@@ -22,7 +22,7 @@ from edgeexport.analysis import Sensitivity, Trial
 from edgeexport.conversion import Layer
 from edgeexport.merge import merge
 from edgeexport.search.allocate import Allocation, Choice, allocate
-from edgeexport.search.measures import power, quality, together
+from edgeexport.search.measures import Bounds, excess, power, quality, together
 from edgeexport.search.space import Unit, bytes_of, computes_in_float, group
 
 _STEPS = (0.5, 0.25, 0.12, 0.06, 0.03, 0.01, 0.003)
@@ -37,14 +37,6 @@ _SILENT = 1e-9
 """Noise over signal that is float32's own."""
 _TELLING = 0.95
 """Alternatives are measured for the units that make this share of the noise."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a family's settings hold artifacts to; None is no bound."""
-
-    bytes: float | None
-    latency_ratio: float | None
 
 
 class Laboratory(Protocol):
@@ -352,12 +344,12 @@ class SearchRun:
         return False
 
     def _take_closest(self) -> None:
-        """Choose what loses least of what was evaluated, or screened where nothing was."""
+        """Choose what breaks limits least of what was evaluated, or screened where nothing was."""
         ran = [trial for trial in self.outcome.trials if trial.artifact_bytes is not None]
         known = [trial for trial in ran if trial.evaluated] or ran
         if known:
             closest = min(
-                known, key=lambda trial: (trial.drop if trial.drop is not None else math.inf, -quality(trial)[1])
+                known, key=lambda trial: (excess(trial, self._lab.bounds(trial.settings)), -quality(trial)[1])
             )
             self.outcome.chosen = closest.number
 

@@ -6,8 +6,9 @@ import pytest
 
 from edgeexport.analysis import Trial
 from edgeexport.conversion import Layer
+from edgeexport.search.measures import Bounds
 from edgeexport.search.space import Unit, bytes_of, computes_in_float
-from edgeexport.search.strategy import Bounds, SearchRun
+from edgeexport.search.strategy import SearchRun
 
 FAMILIES = {"w8a8": 0.4, "w8a8-dynamic": 0.6, "w8": 1.0, "fp16": 1.0, "fp32": 1.0}
 """Latency ratios."""
