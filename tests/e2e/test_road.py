@@ -197,7 +197,7 @@ def one_export(tiny_bert, board, once):
 
 def test_a_second_export_is_the_same_bytes_without_torch_or_a_run(one_export):
     imported, stages = one_export.first
-    assert "torch" in imported
+    assert any(name.startswith("torch.") for name in imported)  # torch itself is loaded where its chatter is kept off
     assert any(line.startswith("calibrating") for line in stages)
     imported, stages = one_export("second")
     assert not imported & {"torch", "transformers", "optimum", "onnx"}
