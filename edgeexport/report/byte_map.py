@@ -154,7 +154,10 @@ def _label(cell: Cell, box: Box) -> list[Markup]:
 
 
 def path_lines(path: str, room: float, count: int) -> list[str]:
-    """The end of a module path, whole parts, as much as fits into so many lines; a number never begins it."""
+    """The end of a module path, as much as fits into so many lines; a number never begins it.
+
+    Parts are whole, save that one which is too long between two others is cut: what is above it tells more.
+    """
     parts = path.split(".")
     lines: list[str] = []
     whole = len(parts)
@@ -165,10 +168,11 @@ def path_lines(path: str, room: float, count: int) -> list[str]:
             for first, part in enumerate(parts)
             if not (first and part.isdigit()) and text_width(".".join(parts[first:]) + dot, _FONT) <= room
         ]
-        if not fits:
+        short = [] if fits or not lines else shortened(parts[-1], room)
+        if not fits and not short:
             break
-        lines.insert(0, ".".join(parts[fits[0] :]) + dot)
-        parts = parts[: fits[0]]
+        lines.insert(0, ".".join(parts[fits[0] :]) + dot if fits else short[0])
+        parts = parts[: fits[0]] if fits else parts[:-1]
     return lines or shortened(parts[-1], room)
 
 

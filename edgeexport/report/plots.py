@@ -12,12 +12,15 @@ from markupsafe import Markup
 
 from edgeexport.report.svg import Box, drawing, element, text_width, ticks
 
-Mark = Literal["kept", "failed", "partial", "chosen", "judged"]
+Mark = Literal["kept", "failed", "partial", "chosen", "closest"]
 FORMS = {"wide": (520.0, 380.0), "narrow": (324.0, 330.0)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 16.0, 18.0, 46.0
 _FONT = 12.0
 _RADIUS = 6.0
 _WORD = "budget"
+_LEAST = 0.02
+"""Room beside the points, as a share of their figures: those that differ by less are drawn as what they are, equal."""
+_STARS = ("chosen", "closest")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Point:
         label: drawn beside it.
         title: said of it.
         mark: its shape: a circle for what keeps the budget, a cross for what does not, a ring for what only some
-            samples were run on, a star for what was chosen.
+            samples were run on, a star for what was chosen, hollow where it breaks the budget.
     """
 
     x: float
@@ -88,7 +91,7 @@ def scatter(identity: str, title: str, points: Sequence[Point], axes: tuple[Axis
         *_allowed(frame, x, y, taken),
         *_axes(frame, x, y),
         _front_line(frame, front),
-        *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark == "chosen")),
+        *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark in _STARS)),
         *_labels(frame, points, front, taken),
         css=f"plot {form}",
     )
@@ -110,7 +113,7 @@ class _Frame:
             low, high = min(held), max(held)
             if 0 < low <= high / 2:
                 low = 0.0
-            room = (high - low) * 0.12 or abs(high) * 0.1 or 1.0
+            room = max((high - low) * 0.12, abs(high) * _LEAST) or 1.0
             lows.append(low if low == 0 and min(held) > 0 else low - room)
             highs.append(high + room)
         width, height = FORMS[form]
@@ -205,8 +208,8 @@ def _front_line(frame: _Frame, front: Sequence[Point]) -> Markup:
 
 def _symbol(frame: _Frame, point: Point) -> Markup:
     x, y = frame.across(point.x), frame.up(point.y)
-    if point.mark == "chosen":
-        shape = element("path", d=_star(x, y, 2 * _RADIUS), css="mark chosen")
+    if point.mark in _STARS:
+        shape = element("path", d=_star(x, y, 2 * _RADIUS), css=f"mark {point.mark}")
     elif point.mark == "failed":
         r = _RADIUS - 1
         shape = element(
@@ -236,9 +239,10 @@ def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point], take
         (x, y), (end, below) = ((frame.across(one.x), frame.up(one.y)) for one in (left, right))
         taken += [Box(x, y - 1, end - x, 2), Box(end - 1, y, 2, below - y)]
     shapes = []
-    for point in sorted(points, key=lambda each: each.mark not in {"chosen", "judged"}):
+    for point in sorted(points, key=lambda each: each.mark not in _STARS):
         size = (text_width(point.label, _FONT), _FONT)
-        for box in _around(frame.across(point.x), frame.up(point.y), *size):
+        reach = (2 * _RADIUS if point.mark in _STARS else _RADIUS) + 6
+        for box in _around(frame.across(point.x), frame.up(point.y), *size, reach):
             inside = box.x >= _LEFT and box.x + box.width <= frame.width - 2 and box.y >= _TOP - 4
             if (
                 inside
@@ -251,8 +255,7 @@ def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point], take
     return shapes
 
 
-def _around(x: float, y: float, width: float, height: float) -> list[Box]:
-    reach = _RADIUS + 6
+def _around(x: float, y: float, width: float, height: float, reach: float) -> list[Box]:
     return [
         Box(x + reach, y - height / 2, width, height),
         Box(x - width / 2, y - reach - height, width, height),

@@ -123,3 +123,11 @@ def test_labels_do_not_meet():
 def test_a_single_point_and_equal_points():
     for points in (POINTS[:1], [POINTS[0]] * 3, [Point(0, 0, "1", "zero", "kept")]):
         assert "nan" not in scatter("s", "t", points, (Axis("x"), Axis("y")), "wide")
+
+
+def test_sizes_that_hardly_differ_are_drawn_as_equal():
+    points = [Point(23.1435, 4, "1", "first", "failed"), Point(23.1445, 2, "2", "second", "closest")]
+    picture = ElementTree.fromstring(scatter("p", "t", points, (Axis("MB"), Axis("lost")), "wide"))
+    paths = {shape.get("class"): shape.get("d") for shape in picture.iter("path")}
+    cross, star = (float(re.match(r"M([\d.]+)", paths[f"mark {mark}"])[1]) for mark in ("failed", "closest"))
+    assert cross + 5 == pytest.approx(star, abs=1)
