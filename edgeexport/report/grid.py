@@ -26,8 +26,8 @@ _COMPACT = 8
 _LETTERS = 2
 _LINE = 40
 _LONG = 200
-"""Characters that a phone 360 pixels wide shows in a third of its width; digits in a quarter of it, and how many letters
-fewer; characters in all of it between columns."""
+"""Characters that a phone 360 pixels wide shows in a third of its width; digits in a quarter of it, and how many fewer
+letters; characters in all of it between columns; and those of a cell that is not folded."""
 
 
 @dataclass(frozen=True)
