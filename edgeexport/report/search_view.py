@@ -142,7 +142,7 @@ def _plots(search: Search) -> list[tuple[str, list[Markup]]]:
             "latency",
             "Time against what is lost",
             lambda trial: trial.latency_ratio,
-            Axis("time to float32", budget.latency_ratio),
+            Axis("time to float32", budget.latency_ratio, ratio=True),
         ),
     ]
     found = []
