@@ -92,7 +92,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, count: int) -> list[float]:
-    """1, 2 and 5 times powers of ten from ``low`` to ``high`` inclusive, above 0; of more than ``count`` + 1, powers."""
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, above 0; of more than ``count`` + 1, powers."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [step * 10.0**power for power in powers for step in (1, 2, 5)]
     inside = [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
