@@ -67,9 +67,13 @@ def view(search: Search) -> SearchView:
         plots=_plots(search),
         marks=_marks(search),
         trials=_trials(search),
-        runs=f"{len(search.trials)} trials on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
-        f"{search.evaluations} whole evaluations, split with seed {search.seed}.",
+        runs=f"{_counted(len(search.trials), 'trial')} on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
+        f"{_counted(search.evaluations, 'whole evaluation')}, split with seed {search.seed}.",
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def chosen_trial(search: Search) -> Trial | None:
