@@ -67,7 +67,8 @@ def view(search: Search) -> SearchView:
         plots=_plots(search),
         marks=_marks(search),
         trials=_trials(search),
-        runs=f"{_counted(len(search.trials), 'trial')} on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
+        runs=f"{_counted(len(search.trials), 'trial')} on {search.runtime}, {search.device} ({search.evidence}); "
+        f"{over}{scored}. "
         f"{_counted(search.evaluations, 'whole evaluation')}, split with seed {search.seed}.",
     )
 

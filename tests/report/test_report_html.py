@@ -166,6 +166,14 @@ def test_settings_of_a_search_are_folded_and_whole():
     assert pattern in unescape(folded)
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 trial on"), (2, "2 trials on")])
+def test_one_is_not_counted_as_several(count, said):
+    search = samples.search()
+    few = msgspec.structs.replace(search, trials=search.trials[:count], evaluations=count)
+    shown = text(section(html.render(samples.rich(search=few)), "search"))
+    assert said in shown and ("1 whole evaluation," if count == 1 else "2 whole evaluations,") in shown
+
+
 def test_a_search_that_tried_nothing_that_ran():
     search = samples.search(met=False)
     empty: Search = msgspec.structs.replace(search, trials=search.trials[-1:], chosen=0, score=None, sensitivities=())
