@@ -154,7 +154,10 @@ def _label(cell: Cell, box: Box) -> list[Markup]:
 
 
 def path_lines(path: str, room: float, count: int) -> list[str]:
-    """The end of a module path, whole parts, as much as fits into so many lines; a number never begins it."""
+    """The end of a module path, as much as fits into so many lines; a number never begins it.
+
+    Parts are whole, save that one which is too long by itself is cut where others are above it: those tell more.
+    """
     parts = path.split(".")
     lines: list[str] = []
     whole = len(parts)
@@ -165,16 +168,17 @@ def path_lines(path: str, room: float, count: int) -> list[str]:
             for first, part in enumerate(parts)
             if not (first and part.isdigit()) and text_width(".".join(parts[first:]) + dot, _FONT) <= room
         ]
-        if not fits:
+        short = [] if fits or (lines and len(parts) == 1) else shortened(parts[-1] + dot, room)
+        if not fits and not short:
             break
-        lines.insert(0, ".".join(parts[fits[0] :]) + dot)
-        parts = parts[: fits[0]]
-    return lines or shortened(parts[-1], room)
+        lines.insert(0, ".".join(parts[fits[0] :]) + dot if fits else short[0])
+        parts = parts[: fits[0]] if fits else parts[:-1]
+    return lines
 
 
 def shortened(name: str, room: float) -> list[str]:
-    """The beginning of a name with an ellipsis, where at least four letters of it fit."""
-    for length in range(len(name) - 1, 3, -1):
+    """The beginning of a name with an ellipsis, where at least five letters of it fit."""
+    for length in range(len(name) - 1, 4, -1):
         text = f"{name[:length]}…"
         if text_width(text, _FONT) <= room:
             return [text]

@@ -13,6 +13,7 @@ from edgeexport.artifact import REPORT_PAGE
 from edgeexport.report.grid import Column, Grid, number
 from edgeexport.report.html import page
 from edgeexport.report.plots import FORMS, Axis, Mark, Point, scatter
+from edgeexport.report.search_view import outcome
 from edgeexport.report.svg import element
 from edgeexport.report.verdict import sentence
 from edgeexport.report.words import MISSING, executed, format_value, metric_title, percent, points, runtime_name
@@ -41,11 +42,18 @@ def render(bundles: Sequence[Listed], folder: Path | None = None) -> str:
         sentence=_passing(passed, len(bundles)),
         outcome="pass" if passed == len(bundles) else "fail" if _any(bundles, "fail") else "incomplete",
         cards=[
-            {"number": at, "report": report, "sentence": sentence(report), "link": link(path, place)}
+            {
+                "number": at,
+                "report": report,
+                "sentence": sentence(report),
+                "link": link(path, place),
+                "search": "" if report.search is None else outcome(report.search),
+            }
             for at, (path, report) in enumerate(bundles, 1)
         ],
         table=_table(bundles, place, several=len(models) > 1),
         pictures=_plot(bundles),
+        marks={_MARKS[report.verdict] for _, report in bundles},
     )
 
 

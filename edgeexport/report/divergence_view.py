@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from edgeexport.analysis import Divergence, LayerError
+from edgeexport.report.divergences import blame, worst_read
 from edgeexport.report.grid import Column, Grid, number
-from edgeexport.report.layer_plot import FORMS, draw
-from edgeexport.report.words import decibels, percent
+from edgeexport.report.layer_plot import FORMS, draw, is_apart
+from edgeexport.report.words import decibels, layer_ratio, percent
+
+_READ = 2
 
 
 @dataclass(frozen=True)
 class DivergenceView:
-    """Attributes: place; pictures, one a form; worst layers and all of them, as tables."""
+    """Where outputs part, for the template.
+
+    Attributes:
+        place: runtime, device and evidence.
+        told: how much was compared, and whether a layer stands out.
+        pictures: one a form.
+        apart: whether they have marks of median channels.
+        infinite: layers with values that are no numbers.
+        worst: layers to blame, with what they read, as a table.
+        layers: all of them.
+    """
 
     place: str
+    told: str
     pictures: list[Markup]
+    apart: bool
+    infinite: int
     worst: Grid | None
     layers: Grid | None
 
@@ -29,41 +46,51 @@ def views(divergences: tuple[Divergence, ...]) -> list[DivergenceView]:
 
 def _view(one: Divergence, index: int) -> DivergenceView:
     columns = (
-        number("No."),
         Column("Layer", code=True),
         Column("Operator", code=True),
         number("SNR, dB"),
+        number("Median channel"),
         number("Clipped"),
         number("Lowest"),
         number("Highest"),
-        number("Samples"),
     )
-    by_path = {layer.path: layer for layer in reversed(one.layers)}
-    worst = [by_path[path] for path in one.worst if path in by_path]
     return DivergenceView(
         place=f"{one.runtime} on {one.device} ({one.evidence})",
+        told=_told(one),
         pictures=[draw(one, f"layers-{index}", form) for form in FORMS],
-        worst=Grid.of(
-            "The first layers where outputs part",
-            columns,
-            [_row(str(place), layer) for place, layer in enumerate(worst, 1)],
-        ),
+        apart=any(is_apart(layer) for layer in one.layers),
+        infinite=sum(not layer.finite for layer in one.layers),
+        worst=Grid.of("The first layers where outputs part, each below the worst that it reads", columns, _worst(one)),
         layers=Grid.of(
-            "All layers in the order of execution",
-            columns,
-            [_row(str(place), layer) for place, layer in enumerate(one.layers, 1)],
+            "All layers in the order of execution", columns, [_row(layer, layer.path) for layer in one.layers]
         ),
     )
 
 
-def _row(place: str, layer: LayerError) -> tuple[str, ...]:
+def _told(one: Divergence) -> str:
+    samples = max((layer.samples for layer in one.layers), default=0)
+    told = f"{len(one.layers):,} layers over {samples:,} samples."
+    if not one.layers:
+        return "No layer could be compared with float32."
+    return told if one.worst else f"{told} No single layer stands out: the loss comes about little by little."
+
+
+def _worst(one: Divergence) -> Iterator[tuple[str, ...]]:
+    """What each layer to blame reads, which tells what it lost itself, and then the layer with its number."""
+    for place, at in enumerate(blame(one), 1):
+        for before in worst_read(one, at)[:_READ]:
+            yield _row(before, Markup('<span class="read">reads {}</span>').format(before.path))
+        layer = one.layers[at]
+        yield _row(layer, Markup("<strong>▼ {} {}</strong>").format(place, layer.path))
+
+
+def _row(layer: LayerError, name: str) -> tuple[str, ...]:
     return (
-        place,
-        layer.path,
+        name,
         layer.operator,
-        decibels(layer.snr_db),
+        layer_ratio(layer),
+        decibels(layer.channel_snr_db),
         percent(layer.clipped),
         f"{layer.low:.4g}",
         f"{layer.high:.4g}",
-        f"{layer.samples:,}",
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeexport.analysis import Divergence, LayerError
-from edgeexport.report.words import decibels, percent
+from edgeexport.report.words import decibels, layer_ratio, percent
 
 _MOST, _READ = 5, 3
 _EXACT = 200.0
@@ -37,8 +37,7 @@ def render(divergence: Divergence) -> Iterator[RenderableType]:
         table.add_column(heading, justify="right")
     for number in blamed[:_MOST]:
         layer = divergence.layers[number]
-        read = sorted((divergence.layers[number] for number in layer.reads), key=_decibels)
-        for before in read[:_READ]:
+        for before in worst_read(divergence, number)[:_READ]:
             _add(table, before, "  reads ", "dim")
         _add(table, layer, "", "bold")
         table.add_section()
@@ -55,6 +54,11 @@ def blame(divergence: Divergence) -> list[int]:
         if same:
             found.append(max(same, key=lambda number: _loss(divergence, number)))
     return found
+
+
+def worst_read(divergence: Divergence, number: int) -> list[LayerError]:
+    """The layers that one reads, those that lost most first."""
+    return sorted((divergence.layers[place] for place in divergence.layers[number].reads), key=_decibels)
 
 
 def _loss(divergence: Divergence, number: int) -> float:
@@ -75,11 +79,10 @@ def _decibels(layer: LayerError) -> float:
 
 
 def _add(table: Table, layer: LayerError, before: str, style: str) -> None:
-    ratio = "not finite" if not layer.finite else "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
     table.add_row(
         Text(f"{before}{layer.path}", style),
         Text(layer.operator, style),
-        Text(ratio, style),
+        Text(layer_ratio(layer), style),
         Text(decibels(layer.channel_snr_db), style),
         Text(percent(layer.clipped), style),
         Text(f"{layer.low:.3g} … {layer.high:.3g}", style),

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from edgeexport.analysis import LintFinding, Search, Trial
 from edgeexport.report import divergences
-from edgeexport.report.search_view import budget_words, outcome
-from edgeexport.report.words import MISSING, format_value, loss_heading, points
+from edgeexport.report.search_view import WORST, budget_words, outcome
+from edgeexport.report.sensitivity_view import costliest, noise
+from edgeexport.report.words import MISSING, decibels, format_value, loss_heading, percent, points
 from edgeexport.results import Report
 
 _KEPT = {True: ("kept", "green"), False: ("broken", "bold red"), None: (MISSING, "")}
@@ -37,6 +38,25 @@ def _search(search: Search) -> Iterator[RenderableType]:
         table.add_row(*_trial(trial, chosen=trial.number == search.chosen))
     yield table
     yield Text(f"{outcome(search)} Why it ended there: {search.stopped}")
+    if not search.met:
+        yield from _costliest(search)
+
+
+def _costliest(search: Search) -> Iterator[RenderableType]:
+    """The layers that lose most, for who must find out what broke the budget."""
+    worst = costliest(search, WORST)
+    if not worst:
+        return
+    table = _table(f"Layers that cost most of {len({one.path for one in search.sensitivities})}, each quantized alone")
+    table.add_column("Layer", overflow="fold")
+    table.add_column("As")
+    for heading in ("Noise of the signal", "SNR dB", "Unlike", "Bytes", "Work"):
+        table.add_column(heading, justify="right")
+    for one in worst:
+        unlike = MISSING if one.unlike is None else f"{one.unlike}/{one.samples}"
+        figures = (percent(noise(one)), decibels(one.snr_db), unlike, format_value(one.bytes, "bytes"))
+        table.add_row(Text(one.path), one.precision, *figures, percent(one.macs))
+    yield table
 
 
 def _trial(trial: Trial, *, chosen: bool) -> Iterator[Text]:

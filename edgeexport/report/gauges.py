@@ -88,9 +88,10 @@ def title_of(name: str) -> str:
 
 def _gauge(check: Check) -> Gauge:
     share = used(check)
+    elsewhere = check.verdict == "fail" and check.note and share is not None and share <= 1
     bound = f"{'at least' if at_least(check) else 'at most'} {format_value(check.limit, check.unit)}"
     measured = "not measured" if check.measured is None else format_value(check.measured, check.unit)
-    figures = f"{measured}, {bound}"
+    figures = f"{measured}, {bound}{f'; {check.note}' if elsewhere else ''}"
     bar = Markup("") if share is None else bar_of(share, f"{subject(check.name)}: {figures}", check.verdict)
     return Gauge(title_of(check.name), check.name, figures, check.verdict, share, bar)
 

@@ -22,8 +22,12 @@ from edgeexport.report.words import (
 from edgeexport.results import Check, Report, Run
 
 _SHORT = 11
+_COMPACT = 8
+_LETTERS = 2
 _LINE = 40
-"""Characters that a phone 360 pixels wide shows in a quarter of its width, and in all of it between columns."""
+_LONG = 200
+"""Characters that a phone 360 pixels wide shows in a third of its width; digits in a quarter of it, and how many fewer
+letters; characters in all of it between columns; and those of a cell that is not folded."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ class Grid:
     def stacked(self) -> bool:
         """Whether a phone has no room for a row in one line."""
         return sum(max(len(head.title), own) for head, own in zip(self.columns, self._lengths(), strict=True)) > _LINE
+
+    @property
+    def compact(self) -> bool:
+        """Whether four of its figures fit beside each other on a phone."""
+        short = [
+            own if head.number else own + _LETTERS
+            for head, own, wide in zip(self.columns, self._lengths(), self.wide, strict=True)
+            if not wide and not head.code
+        ]
+        return len(short) > 3 and max(short) <= _COMPACT
 
     def _lengths(self) -> list[int]:
         """Of the longest text in each column."""
@@ -242,6 +256,13 @@ def modules(report: Report, count: int) -> Grid | None:
 def _stored(one: ModuleBytes) -> str:
     """The element type; of what is no weight, what it is too."""
     return one.dtype if one.what == "weight" and one.dtype else f"{one.dtype} {one.what}".strip()
+
+
+def folded(text: str) -> str:
+    """A text that is too long for a table behind its beginning, such as a pattern of many layers' names."""
+    if len(text) <= _LONG:
+        return text
+    return Markup("<details><summary>{}… ({:,} characters)</summary>{}</details>").format(text[:_LINE], len(text), text)
 
 
 def plain(value: Any) -> str:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from edgeexport.artifact import Manifest
-from edgeexport.report import byte_map, divergence_view, grid, search_view, verdict
+from edgeexport.report import byte_map, divergence_view, excess_view, grid, search_view, sensitivity_view, verdict
 from edgeexport.report.gauges import gauges, title_of
 from edgeexport.report.reproduce import reproduction
 from edgeexport.report.words import conditions, estimated, executed, format_value, percent
@@ -30,7 +30,7 @@ def render(report: Report, manifest: Manifest | None = None) -> str:
         unproved=_unproved(report),
         checks=grid.checks(report, ("fail", "not run", "pass")),
         search=None if report.search is None else search_view.view(report.search),
-        sensitivities=None if report.search is None else search_view.sensitivities(report.search.sensitivities),
+        sensitivities=None if report.search is None else sensitivity_view.tables(report.search),
         bytes=_bytes(report),
         divergences=divergence_view.views(report.divergences),
         answers=grid.answers(report),
@@ -81,6 +81,7 @@ def _bytes(report: Report) -> dict[str, Any] | None:
             for kind, count in byte_map.totals(modules).items()
         ],
         "largest": grid.modules(report, _LARGEST),
+        "excess": excess_view.tables(report.size),
         "components": grid.components(report),
     }
 

@@ -10,14 +10,19 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from edgeexport.report.svg import Box, drawing, element, text_width, ticks
+from edgeexport.report.svg import Box, drawing, element, log_ticks, text_width, ticks
 
-Mark = Literal["kept", "failed", "partial", "chosen", "judged"]
+Mark = Literal["kept", "failed", "partial", "chosen", "closest"]
 FORMS = {"wide": (520.0, 380.0), "narrow": (324.0, 330.0)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 16.0, 18.0, 46.0
 _FONT = 12.0
 _RADIUS = 6.0
 _WORD = "budget"
+_LEAST = 0.02
+"""Room beside the points, as a share of their figures: those that differ by less are drawn as what they are, equal."""
+_FAR = 8.0
+"""Factor between the points from which on a ratio is drawn by its logarithm."""
+_STARS = ("chosen", "closest")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Point:
         label: drawn beside it.
         title: said of it.
         mark: its shape: a circle for what keeps the budget, a cross for what does not, a ring for what only some
-            samples were run on, a star for what was chosen.
+            samples were run on, a star for what was chosen, hollow where it breaks the budget.
     """
 
     x: float
@@ -41,10 +46,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """Attributes: title; limit: of the budget, drawn as a line; None is none."""
+    """One direction of a plot.
+
+    Attributes:
+        title: what is measured, with its unit.
+        limit: of the budget, drawn as a line; None is none.
+        ratio: whether equal factors may be drawn as equal distances, where the points are far apart.
+    """
 
     title: str
     limit: float | None = None
+    ratio: bool = False
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -88,7 +100,7 @@ def scatter(identity: str, title: str, points: Sequence[Point], axes: tuple[Axis
         *_allowed(frame, x, y, taken),
         *_axes(frame, x, y),
         _front_line(frame, front),
-        *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark == "chosen")),
+        *(_symbol(frame, point) for point in sorted(points, key=lambda each: each.mark in _STARS)),
         *_labels(frame, points, front, taken),
         css=f"plot {form}",
     )
@@ -100,6 +112,7 @@ class _Frame:
     height: float
     low: tuple[float, float]
     high: tuple[float, float]
+    logarithmic: bool = False
 
     @classmethod
     def around(cls, points: Sequence[Point], x: Axis, y: Axis, form: str) -> _Frame:
@@ -110,14 +123,20 @@ class _Frame:
             low, high = min(held), max(held)
             if 0 < low <= high / 2:
                 low = 0.0
-            room = (high - low) * 0.12 or abs(high) * 0.1 or 1.0
+            room = max((high - low) * 0.12, abs(high) * _LEAST) or 1.0
             lows.append(low if low == 0 and min(held) > 0 else low - room)
             highs.append(high + room)
         width, height = FORMS[form]
-        return cls(width, height, (lows[0], lows[1]), (highs[0], highs[1]))
+        held = [*(point.x for point in points), *([] if x.limit is None else [x.limit])]
+        logarithmic = x.ratio and min(held) > 0 and max(held) / min(held) > _FAR
+        if logarithmic:
+            room = (max(held) / min(held)) ** 0.12
+            lows[0], highs[0] = min(held) / room, max(held) * room
+        return cls(width, height, (lows[0], lows[1]), (highs[0], highs[1]), logarithmic)
 
     def across(self, value: float) -> float:
-        share = (value - self.low[0]) / (self.high[0] - self.low[0])
+        low, high = self.low[0], self.high[0]
+        share = math.log(value / low) / math.log(high / low) if self.logarithmic else (value - low) / (high - low)
         return _LEFT + share * (self.width - _LEFT - _RIGHT)
 
     def up(self, value: float) -> float:
@@ -180,7 +199,7 @@ def _points(frame: _Frame, points: Sequence[Point]) -> list[Box]:
 def _axes(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
     bottom = frame.height - _BOTTOM
     shapes = [element("path", d=f"M{_LEFT:g} {_TOP:g}V{bottom:g}H{frame.width - _RIGHT:g}", css="axis")]
-    for value in ticks(frame.low[0], frame.high[0], 5):
+    for value in (log_ticks if frame.logarithmic else ticks)(frame.low[0], frame.high[0], 5):
         at = frame.across(value)
         shapes.append(element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, css="axis"))
         shapes.append(element("text", f"{value:.6g}", x=at, y=bottom + 17, text_anchor="middle", css="label muted"))
@@ -188,8 +207,9 @@ def _axes(frame: _Frame, x: Axis, y: Axis) -> list[Markup]:
         at = frame.up(value)
         shapes.append(element("line", x1=_LEFT, x2=frame.width - _RIGHT, y1=at, y2=at, css="grid"))
         shapes.append(element("text", f"{value:.6g}", x=_LEFT - 6, y=at + 4, text_anchor="end", css="label muted"))
+    title = f"{x.title}, logarithmic" if frame.logarithmic else x.title
     shapes.append(element("text", y.title, x=4, y=11, css="label"))
-    shapes.append(element("text", x.title, x=frame.width - _RIGHT, y=frame.height - 8, text_anchor="end", css="label"))
+    shapes.append(element("text", title, x=frame.width - _RIGHT, y=frame.height - 8, text_anchor="end", css="label"))
     return shapes
 
 
@@ -205,8 +225,8 @@ def _front_line(frame: _Frame, front: Sequence[Point]) -> Markup:
 
 def _symbol(frame: _Frame, point: Point) -> Markup:
     x, y = frame.across(point.x), frame.up(point.y)
-    if point.mark == "chosen":
-        shape = element("path", d=_star(x, y, 2 * _RADIUS), css="mark chosen")
+    if point.mark in _STARS:
+        shape = element("path", d=_star(x, y, 2 * _RADIUS), css=f"mark {point.mark}")
     elif point.mark == "failed":
         r = _RADIUS - 1
         shape = element(
@@ -236,9 +256,10 @@ def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point], take
         (x, y), (end, below) = ((frame.across(one.x), frame.up(one.y)) for one in (left, right))
         taken += [Box(x, y - 1, end - x, 2), Box(end - 1, y, 2, below - y)]
     shapes = []
-    for point in sorted(points, key=lambda each: each.mark not in {"chosen", "judged"}):
+    for point in sorted(points, key=lambda each: each.mark not in _STARS):
         size = (text_width(point.label, _FONT), _FONT)
-        for box in _around(frame.across(point.x), frame.up(point.y), *size):
+        reach = (2 * _RADIUS if point.mark in _STARS else _RADIUS) + 6
+        for box in _around(frame.across(point.x), frame.up(point.y), *size, reach):
             inside = box.x >= _LEFT and box.x + box.width <= frame.width - 2 and box.y >= _TOP - 4
             if (
                 inside
@@ -251,8 +272,7 @@ def _labels(frame: _Frame, points: Sequence[Point], front: Sequence[Point], take
     return shapes
 
 
-def _around(x: float, y: float, width: float, height: float) -> list[Box]:
-    reach = _RADIUS + 6
+def _around(x: float, y: float, width: float, height: float, reach: float) -> list[Box]:
     return [
         Box(x + reach, y - height / 2, width, height),
         Box(x - width / 2, y - reach - height, width, height),

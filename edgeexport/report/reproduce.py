@@ -11,7 +11,7 @@ from typing import Any
 from edgeexport.analysis import Budget, Search
 from edgeexport.artifact import Manifest
 from edgeexport.merge import flatten
-from edgeexport.report.grid import Column, Grid, plain
+from edgeexport.report.grid import Column, Grid, folded, plain
 from edgeexport.results import Report
 from edgeexport.settings import STATIC
 
@@ -41,7 +41,7 @@ def reproduction(report: Report, manifest: Manifest) -> Reproduction:
     """From what the bundle says of itself."""
     settings = flatten(manifest.recipe.get("settings", {}))
     origins: Mapping[str, str] = manifest.recipe.get("origins", {})
-    rows = [(key, plain(value), origins.get(key, "default")) for key, value in sorted(settings.items())]
+    rows = [(key, folded(plain(value)), origins.get(key, "default")) for key, value in sorted(settings.items())]
     columns = (Column("Setting", code=True), Column("Value", code=True), Column("From"))
     return Reproduction(
         command=_command(report, manifest, settings, origins, report.search),

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from edgeexport.analysis import Budget, Search, Sensitivity, Trial
+from edgeexport.analysis import Budget, Search, Trial
 from edgeexport.merge import flatten
-from edgeexport.report.grid import Column, Grid, number, plain
+from edgeexport.report.grid import Column, Grid, folded, number, plain
 from edgeexport.report.plots import FORMS, Axis, Mark, Point, scatter
-from edgeexport.report.svg import element
-from edgeexport.report.words import MISSING, decibels, format_value, loss, loss_heading, percent, points
+from edgeexport.report.sensitivity_view import costliest
+from edgeexport.report.words import MISSING, decibels, format_value, loss, loss_heading, points
 
-_SHOWN = 12
+WORST = 5
+"""Layers that a failed search names."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class SearchView:
 
     Attributes:
         budget: in words.
+        met: whether it is kept.
         outcome: whether it was kept, by what, in a sentence.
+        costly: the layers that lose most, by path, of a search that failed.
         why: why the search ended there.
         chosen: settings of the chosen trial.
         plots: for each, its caption and its forms.
@@ -33,7 +36,9 @@ class SearchView:
     """
 
     budget: str
+    met: bool
     outcome: str
+    costly: tuple[str, ...]
     why: str
     chosen: Grid | None
     plots: list[tuple[str, list[Markup]]]
@@ -50,19 +55,26 @@ def view(search: Search) -> SearchView:
     scored = f", {search.scoring:,} others judged the choice once" if search.scoring else ""
     return SearchView(
         budget=budget_words(search.budget, search.metric),
+        met=search.met,
         outcome=outcome(search),
+        costly=() if search.met else tuple(one.path for one in costliest(search, WORST)),
         why=search.stopped,
         chosen=Grid.of(
             "Settings of the chosen trial",
             (Column("Setting", code=True), Column("Value", code=True)),
-            [(key, plain(value)) for key, value in settings],
+            [(key, folded(plain(value))) for key, value in settings],
         ),
         plots=_plots(search),
         marks=_marks(search),
         trials=_trials(search),
-        runs=f"{len(search.trials)} trials on {search.runtime}, {search.device} ({search.evidence}); {over}{scored}. "
-        f"{search.evaluations} whole evaluations, split with seed {search.seed}.",
+        runs=f"{_counted(len(search.trials), 'trial')} on {search.runtime}, {search.device} ({search.evidence}); "
+        f"{over}{scored}. "
+        f"{_counted(search.evaluations, 'whole evaluation')}, split with seed {search.seed}.",
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def chosen_trial(search: Search) -> Trial | None:
@@ -83,16 +95,27 @@ def budget_words(budget: Budget, metric: str) -> str:
 
 
 def outcome(search: Search) -> str:
-    """Whether the budget was kept, and by what, in a sentence."""
+    """Whether the budget was kept, by what, and what that loses, in sentences."""
     chosen = chosen_trial(search)
-    title = "" if chosen is None else f"trial {chosen.number}, {chosen.title}"
-    if not search.met:
-        return f"No trial keeps the budget; the closest is {title}." if title else "No trial keeps the budget."
-    if search.score is None or search.score.drop is None:
-        return f"Kept by {title}."
-    return (
-        f"Kept by {title}: {loss(search.score.drop, search.metric)} on the {search.scoring:,} samples that judged it."
-    )
+    if chosen is None:
+        return "No trial keeps the budget."
+    title = f"trial {chosen.number} ({chosen.title})"
+    score = search.score
+    judged = ""
+    if score is not None and score.drop is not None:
+        judged = f"{loss(score.drop, search.metric)} on the {search.scoring:,} samples that judged it"
+    if search.met:
+        return f"Kept by {title}, {judged}." if judged else f"Kept by {title}."
+    if chosen.kept:
+        told = f"Kept by {title} where it was chosen, not where it was judged: {_chose(chosen, search)}"
+        return f"{told}, {judged}." if judged else f"{told}."
+    return f"No trial keeps the budget. Closest: {title}, {_chose(chosen, search)}{judged and f', {judged}'}."
+
+
+def _chose(trial: Trial, search: Search) -> str:
+    """What a trial lost on the samples that chose, or on those of them that it was tried on."""
+    lost = "no figure" if trial.drop is None else loss(trial.drop, search.metric)
+    return f"{lost} on {'the ' if trial.evaluated else ''}{trial.samples:,} samples that chose"
 
 
 def _measure(search: Search) -> tuple[str, Callable[[Trial], float | None], float | None]:
@@ -124,7 +147,7 @@ def _plots(search: Search) -> list[tuple[str, list[Markup]]]:
             "latency",
             "Time against what is lost",
             lambda trial: trial.latency_ratio,
-            Axis("time to float32", budget.latency_ratio),
+            Axis("time to float32", budget.latency_ratio, ratio=True),
         ),
     ]
     found = []
@@ -148,7 +171,7 @@ def _marks(search: Search) -> set[str]:
 
 def _mark(trial: Trial, search: Search) -> Mark:
     if trial.number == search.chosen:
-        return "chosen"
+        return "chosen" if search.met else "closest"
     if not trial.evaluated or trial.kept is None:
         return "partial"
     return "kept" if trial.kept else "failed"
@@ -194,56 +217,3 @@ def _trials(search: Search) -> Grid | None:
         for trial in search.trials
     ]
     return Grid.of("Trials in order; ★ is chosen", columns, rows)
-
-
-def sensitivities(listed: tuple[Sensitivity, ...]) -> tuple[Grid | None, Grid | None]:
-    """The layers that lose most when they alone are quantized, and all others."""
-    ordered = sorted(listed, key=lambda one: (-_noise(one), -(one.unlike or 0)))
-    largest = max((_noise(one) for one in listed), default=0.0)
-    precisions = list(dict.fromkeys(one.precision for one in listed))
-    alike = len(precisions) == 1
-    columns = (
-        Column("Layer", code=True),
-        Column("Noise in the outputs"),
-        number("SNR, dB"),
-        number("Unlike"),
-        Column("As"),
-        number("Bytes"),
-        number("Of the work"),
-    )
-    rows = [_sensitivity(one, largest, "" if alike else one.precision) for one in ordered]
-    how = f", in {precisions[0]}" if alike else ""
-    top = Grid.of(f"Layers that cost most, each quantized alone{how}", columns, rows[:_SHOWN])
-    return top, Grid.of("The other layers", columns, rows[_SHOWN:])
-
-
-def _noise(one: Sensitivity) -> float:
-    """Root of the noise's share of the signal: 20 dB is a tenth."""
-    return 0.0 if one.snr_db is None else float(10 ** (-one.snr_db / 20))
-
-
-def _sensitivity(one: Sensitivity, largest: float, precision: str) -> tuple[str, ...]:
-    noise = _noise(one)
-    bar = plain_bar(noise / largest if largest else 0.0, f"{one.path}: noise {percent(noise)} of the signal")
-    return (
-        one.path,
-        bar + Markup(" ") + percent(noise),
-        decibels(one.snr_db),
-        MISSING if one.unlike is None else f"{one.unlike} of {one.samples}",
-        precision,
-        format_value(one.bytes, "bytes"),
-        percent(one.macs),
-    )
-
-
-def plain_bar(share: float, title: str) -> Markup:
-    """A bar without a limit, as long as the share of its room."""
-    return element(
-        "svg",
-        element("title", title),
-        element("rect", x=0, y=2, width=max(share * 100, 0.6), height=8, css="bar"),
-        viewBox="0 0 100 12",
-        preserveAspectRatio="none",
-        role="img",
-        css="inline-bar",
-    )

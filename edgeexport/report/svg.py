@@ -91,5 +91,15 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, count: int) -> list[float]:
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, above 0; of more than ``count`` + 1, powers."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    inside = [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+    return (
+        inside if len(inside) <= count + 1 else [value for value in inside if value in {10.0**each for each in powers}]
+    )
+
+
 def _number(value: str | float) -> str:
     return f"{round(value, 2):g}" if isinstance(value, float) else str(value)

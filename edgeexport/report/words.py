@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from edgeexport.analysis import LayerError
 from edgeexport.results import Conditions, Latency, Report, Run
 
 MISSING = "–"
@@ -74,6 +75,13 @@ def decibels(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1f}"
 
 
+def layer_ratio(layer: LayerError) -> str:
+    """A layer's signal to noise in decibels, or why that is no number."""
+    if not layer.finite:
+        return "not finite"
+    return "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}"
+
+
 def percent(share: float | None) -> str:
     """Of a share, with as many digits as tell it from nothing and from all."""
     if share is None:
@@ -81,7 +89,7 @@ def percent(share: float | None) -> str:
     if share < 0:
         return f"-{percent(-share)}"
     if share == 0 or share >= 0.0995:
-        return f"{share:.0%}" if share in {0, 1} else f"{share * 100:.3g} %"
+        return f"{share * 100:.3g} %"
     return f"{share * 100:.2g} %" if share >= 1e-4 else "< 0.01 %"
 
 

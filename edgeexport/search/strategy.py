@@ -150,6 +150,7 @@ class SearchRun:
         if not self.outcome.stopped:
             self.outcome.stopped = "nothing is left to try"
         self._take_closest()
+        self._weigh_closest()
         return self.outcome
 
     def _over(self) -> bool:
@@ -352,6 +353,15 @@ class SearchRun:
                 known, key=lambda trial: (excess(trial, self._lab.bounds(trial.settings)), -quality(trial)[1])
             )
             self.outcome.chosen = closest.number
+
+    def _weigh_closest(self) -> None:
+        """Measure the layers of a search that ended before any were: what failed must tell which of them cost what."""
+        if not self.outcome.chosen or self.outcome.sensitivities:
+            return
+        closest, stopped = self.outcome.trials[self.outcome.chosen - 1], self.outcome.stopped
+        if not self._late():
+            self._weigh(_Family(str(closest.settings["precision"]), closest))
+        self.outcome.stopped = stopped
 
 
 def _counted(precisions: Mapping[str, str]) -> str:

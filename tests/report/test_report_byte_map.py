@@ -70,6 +70,11 @@ def test_paths_are_cut_at_their_dots():
     assert byte_map.path_lines("features.0", 30, 1) == []
     assert byte_map.path_lines("embeddings", 60, 1) == ["embed…"]
     assert byte_map.path_lines("embeddings", 20, 1) == []
+    long = "bert.encoder.layer.0.intermediate.dense"
+    assert byte_map.path_lines(long, 72, 3) == ["layer.0.", "intermed…", "dense"]
+    deep = "mobilenet_v2.layer.11.expand_1x1.convolution"
+    assert byte_map.path_lines(deep, 70, 3) == ["layer.11.", "expand_…", "convolut…"]
+    assert byte_map.path_lines("mobilenet_v2.layer.9", 70, 3) == ["layer.9"]
     for room in range(10, 200, 7):
         assert all(text_width(line, 12) <= room for line in byte_map.path_lines(path, room, 3))
 

@@ -34,6 +34,24 @@ def test_every_target_with_its_figures():
         assert figure in shown, figure
 
 
+def test_what_each_search_chose_is_told():
+    shown = text(comparison.render(targets(), Path()))
+    said = "Kept by trial 1 (dynamic, everything in 8 bits), 0.23 points lost on the 436 samples that judged it."
+    assert shown.count(said) == 2
+    alone = [(path, msgspec.structs.replace(report, search=None)) for path, report in targets()]
+    assert "Kept by" not in text(comparison.render(alone, Path()))
+
+
+def test_the_legend_has_the_marks_that_are_drawn():
+    def legend(*verdicts):
+        bundles = [(Path(str(at)), samples.rich(verdict=verdict)) for at, verdict in enumerate(verdicts)]
+        page = comparison.render(bundles, Path())
+        return [word for word in ("passes</li>", "fails</li>", "not all was checked</li>") if word in page]
+
+    assert legend("pass", "pass") == ["passes</li>"]
+    assert legend("fail", "incomplete") == ["fails</li>", "not all was checked</li>"]
+
+
 def test_no_milliseconds_are_set_beside_each_other():
     shown = text(comparison.render(targets(), Path()))
     for figure in ("3.80", "9.17", "4.01", " ms "):

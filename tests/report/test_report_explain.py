@@ -28,8 +28,35 @@ def test_the_search_with_every_trial():
     assert row(shown, "7 4 bits a weight")[1:] == ["18.10 MB", "2.52", "29/436", "0.7330", "broken"]
     assert row(shown, "9 16-bit activations")[1:] == ["–", "–", "–", "–", "–"]
     assert "passed over: on 100 samples already worse than trial 5" in shown
-    assert "Kept by trial 1, dynamic" in shown and "nothing smaller does." in " ".join(shown.split())
-    assert "No trial keeps the budget; the closest is trial 1" in draw(samples.rich(search=samples.search(met=False)))
+    assert "Kept by trial 1 (dynamic" in shown and "nothing smaller does." in " ".join(shown.split())
+
+
+def test_a_failed_search_says_what_the_closest_lost_and_which_layers_cost_most():
+    search = samples.search(met=False)
+    trials = [msgspec.structs.replace(trial, kept=False) for trial in search.trials]
+    search = msgspec.structs.replace(search, trials=tuple(trials), chosen=5)
+    shown = draw(samples.rich(search=search, divergences=()))
+    told = " ".join(shown.split())
+    assert "No trial keeps the budget. Closest: trial 5 (static, 4 layers float), 0.69 points lost on the 436" in told
+    assert "samples that chose, 0.23 points lost on the 436 samples that judged it." in told
+    assert "Layers that cost most of 36, each quantized alone" in shown
+    ordered = sorted(search.sensitivities, key=lambda one: one.snr_db)
+    worst = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│ bert")]
+    assert worst == [one.path for one in ordered[:5]]
+    first = ordered[0]
+    (line,) = [line for line in shown.splitlines() if line.startswith(f"│ {first.path} ")]
+    assert [cell.strip() for cell in line.strip("│").split("│")][1:] == [
+        *("w8a8", f"{100 * samples.noise_share(first.snr_db):.3g} %", f"{first.snr_db:.1f}", f"{first.unlike}/400"),
+        *("0.59 MB", "5.6 %"),
+    ]
+    assert "Layers that cost most" not in draw(samples.rich())
+
+
+def test_what_was_kept_only_where_it_was_chosen_is_not_called_the_closest():
+    told = " ".join(draw(samples.rich(search=samples.search(met=False))).split())
+    assert "Kept by trial 1 (dynamic, everything in 8 bits) where it was chosen, not where it was judged:" in told
+    assert "0.00 points lost on the 436 samples that chose, 0.23 points lost on the 436 samples that judged it." in told
+    assert "No trial" not in told
 
 
 def test_a_perplexity_rises_and_has_no_points():

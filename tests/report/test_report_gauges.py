@@ -3,6 +3,7 @@
 import math
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 import report_samples as samples
 
@@ -54,3 +55,15 @@ def test_what_was_not_measured_has_no_bar():
 def test_names_for_people():
     assert title_of("size_ratio") == "Size beside float32"
     assert title_of("run_since") == "Run since"
+
+
+def test_what_fails_within_its_limit_says_why():
+    def figures(**changes):
+        check = samples.check("budget", 0.0023, 0.003, "share", "fail", note="breaks the limit of latency_ratio")
+        check = msgspec.structs.replace(check, **changes)
+        ((found,),) = gauges(samples.rich(checks=(check,))).values()
+        return found.figures
+
+    assert figures() == "0.0023, at most 0.0030; breaks the limit of latency_ratio"
+    assert figures(measured=0.004) == "0.0040, at most 0.0030"
+    assert figures(verdict="pass") == "0.0023, at most 0.0030"

@@ -1,7 +1,9 @@
 """Tables as data: empty columns, and what a phone has room for."""
 
+from html import unescape
+
 import report_samples as samples
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from edgeexport.report import grid
 from edgeexport.report.grid import Column, Grid, number
@@ -33,6 +35,23 @@ def test_the_largest_modules_and_the_rest_add_up():
     rest = sum(one.bytes for one in ordered[5:])
     assert found.rows[5][2] == f"{rest / 1e6:.2f} MB"
     assert len(grid.modules(report, 1000).rows) == len(ordered)
+
+
+def test_a_phone_shows_four_short_figures_in_a_row():
+    heads = (Column("path", code=True), number("a"), number("b"), number("c"), Column("d"))
+    assert Grid.of("c", heads, [("x" * 50, "< 0.01 %", "23.14 MB", "1", "broken")]).compact
+    assert not Grid.of("c", heads, [("x" * 50, "< 0.01 %", "23.14 MB", "1", "measured")]).compact
+    assert not Grid.of("c", heads, [("x" * 50, "1,234,567", "1", "1", "broken")]).compact
+    assert not Grid.of("c", heads[:4], [("x" * 50, "1", "1", "1")]).compact
+
+
+def test_long_settings_are_folded_and_nothing_is_lost():
+    assert grid.folded("a" * 200) == "a" * 200
+    pattern = "^(<a>|b)$|" * 30
+    found = grid.folded(pattern)
+    summary, _, rest = found.partition("</summary>")
+    assert summary == "<details><summary>" + str(escape(pattern[:40])) + "… (300 characters)"
+    assert unescape(rest.removesuffix("</details>")) == pattern
 
 
 def test_settings_are_written_as_one_would():

@@ -141,6 +141,39 @@ def test_a_perplexity_rises_and_has_no_points():
     assert "oints" not in shown
 
 
+def test_a_failed_search_is_told_on_top_with_its_layers():
+    search = samples.search(met=False)
+    trials = tuple(msgspec.structs.replace(trial, kept=False) for trial in search.trials)
+    shown = html.render(samples.rich(search=msgspec.structs.replace(search, trials=trials, chosen=5)))
+    top = shown.partition("</header>")[0].partition("<header>")[2]
+    told = text(top)
+    assert "Closest: trial 5 (static, 4 layers float), 0.69 points lost on the 436 samples that chose" in told
+    assert "0.23 points lost on the 436 samples that judged it" in told
+    worst = sorted(search.sensitivities, key=lambda one: one.snr_db)[:5]
+    assert re.findall(r"<code>(.*?)</code>", top) == [one.path for one in worst]
+    assert "mark closest" in section(shown, "search") and "mark chosen" not in section(shown, "search")
+    assert "Closest" not in text(html.render(samples.rich()))
+
+
+def test_settings_of_a_search_are_folded_and_whole():
+    pattern = "|".join(f"^(/bert/encoder/layer{number}/Add)$" for number in range(20))
+    search = samples.search()
+    first = msgspec.structs.replace(search.trials[0], settings={"overrides": [{"precision": "fp32", "name": pattern}]})
+    shown = html.render(samples.rich(search=msgspec.structs.replace(search, trials=(first, *search.trials[1:]))))
+    watched(shown)
+    before, _, folded = section(shown, "search").partition("<details>")
+    assert "layer7/Add" not in before
+    assert pattern in unescape(folded)
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 trial on"), (2, "2 trials on")])
+def test_one_is_not_counted_as_several(count, said):
+    search = samples.search()
+    few = msgspec.structs.replace(search, trials=search.trials[:count], evaluations=count)
+    shown = text(section(html.render(samples.rich(search=few)), "search"))
+    assert said in shown and ("1 whole evaluation," if count == 1 else "2 whole evaluations,") in shown
+
+
 def test_a_search_that_tried_nothing_that_ran():
     search = samples.search(met=False)
     empty: Search = msgspec.structs.replace(search, trials=search.trials[-1:], chosen=0, score=None, sensitivities=())

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edgeexport.report.plots import FORMS, Axis, Point, pareto_front, scatter
-from edgeexport.report.svg import ticks
+from edgeexport.report.svg import log_ticks, ticks
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,34 @@ def test_labels_do_not_meet():
 def test_a_single_point_and_equal_points():
     for points in (POINTS[:1], [POINTS[0]] * 3, [Point(0, 0, "1", "zero", "kept")]):
         assert "nan" not in scatter("s", "t", points, (Axis("x"), Axis("y")), "wide")
+
+
+def test_sizes_that_hardly_differ_are_drawn_as_equal():
+    points = [Point(23.1435, 4, "1", "first", "failed"), Point(23.1445, 2, "2", "second", "closest")]
+    picture = ElementTree.fromstring(scatter("p", "t", points, (Axis("MB"), Axis("lost")), "wide"))
+    paths = {shape.get("class"): shape.get("d") for shape in picture.iter("path")}
+    cross, star = (float(re.match(r"M([\d.]+)", paths[f"mark {mark}"])[1]) for mark in ("failed", "closest"))
+    assert cross + 5 == pytest.approx(star, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "found"),
+    [(0.4, 30, [0.5, 1, 2, 5, 10, 20]), (1, 10, [1, 2, 5, 10]), (0.02, 700, [0.1, 1, 10, 100])],
+)
+def test_ticks_of_logarithms(low, high, found):
+    assert log_ticks(low, high, 5) == pytest.approx(found)
+
+
+def test_ratios_far_apart_are_drawn_by_their_logarithms():
+    points = [Point(x, 1, str(x), str(x), "kept") for x in (0.5, 2, 8)]
+
+    def places(axis):
+        picture = ElementTree.fromstring(scatter("p", "t", points, (axis, Axis("lost")), "wide"))
+        return [float(shape.get("cx")) for shape in picture.iter("circle")], "".join(picture.itertext())
+
+    (first, second, third), told = places(Axis("time", ratio=True))
+    assert second - first == pytest.approx(third - second, abs=0.02)
+    assert "time, logarithmic" in told
+    (first, second, third), told = places(Axis("time"))
+    assert (third - second) / (second - first) == pytest.approx(4, abs=0.01)
+    assert "logarithmic" not in told

@@ -258,6 +258,18 @@ def test_families_beyond_a_limit_are_screened_and_not_evaluated():
     assert all("slower than 0.3 of float32" in trial.note for trial in slow.trials)
 
 
+@pytest.mark.parametrize("bound", [{"size": 9_999}, {"latency": 0.3}])
+def test_a_search_that_fails_before_it_measured_layers_measures_those_of_the_closest(bound):
+    lab = Lab(even(u3=1.0, u7=0.2), drop=1e-6, **bound)
+    outcome = search(lab)
+    assert not outcome.kept and outcome.stopped == "nothing is left to try"
+    own = {
+        one.path: one.snr_db for one in outcome.sensitivities if one.precision == chosen(outcome).settings["precision"]
+    }
+    assert set(own) == set(lab.units)
+    assert sorted(own, key=own.get)[:2] == ["u3", "u7"]
+
+
 def test_hopeless_trials_cost_no_evaluation():
     lab = Lab(even(u3=1.0), drop=0.1, alternatives=("fp32",), hopeless=lambda t: "no" if t.drop > 0.5 else "")
     outcome = search(lab, ISLANDS)
