@@ -201,7 +201,8 @@ def test_a_second_export_is_the_same_bytes_without_torch_or_a_run(one_export):
     assert any(line.startswith("calibrating") for line in stages)
     imported, stages = one_export("second")
     assert not imported & {"torch", "transformers", "optimum", "onnx"}
-    assert stages == ["verified earlier: same bytes, devices and samples (--no-cache runs it again)"]
+    told = [line for line in stages if not line.startswith("calibration: ")]  # what the set's judge found is told again
+    assert told == ["verified earlier: same bytes, devices and samples (--no-cache runs it again)"]
     assert content(one_export.base / "second", reports=True) == content(one_export.base / "first", reports=True)
 
 
