@@ -101,7 +101,7 @@ class Verification:
         if found is not None:
             self._progress.say("verified earlier: same bytes, devices and samples (--no-cache runs it again)")
             report = _written(Report.read(found / REPORT), bundle)
-            with readable_disk_errors(bundle.path):  # the first one's bytes, whatever a second writing would make of them
+            with readable_disk_errors(bundle.path):  # the first one's bytes: numbers may be written otherwise
                 write_whole(bundle.report_path, (found / REPORT).read_bytes())
             return report
         report = self.run(bundle, evaluation, float32)
