@@ -107,7 +107,8 @@ def outcome(search: Search) -> str:
     if search.met:
         return f"Kept by {title}, {judged}." if judged else f"Kept by {title}."
     if chosen.kept:
-        told = f"Kept by {title} where it was chosen, not where it was judged: {_chose(chosen, search)}"
+        told = f"T{title[1:]} keeps the budget on the samples that chose, not on those that judged: "
+        told += _chose(chosen, search)
         return f"{told}, {judged}." if judged else f"{told}."
     return f"No trial keeps the budget. Closest: {title}, {_chose(chosen, search)}{judged and f', {judged}'}."
 

@@ -103,7 +103,11 @@ def points(drop: float | None) -> str:
 
 def loss(drop: float | None, metric: str) -> str:
     """What was lost of a metric: points of a share, percent of a perplexity, which rises."""
-    return f"{points(drop)} % more perplexity" if metric == "perplexity" else f"{points(drop)} points lost"
+    gained = drop is not None and points(drop).startswith("-")
+    figure = points(drop).removeprefix("-")
+    if metric == "perplexity":
+        return f"{figure} % {'less' if gained else 'more'} perplexity"
+    return f"{figure} points {'gained' if gained else 'lost'}"
 
 
 def loss_heading(metric: str) -> str:

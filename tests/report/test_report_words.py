@@ -76,3 +76,17 @@ def test_conditions_are_a_line_a_run_that_told_any():
     assert told == [
         "onnxruntime on local: 41.2 °C before, 57.9 °C after, 1800 MHz before, 1800 MHz after",
     ]
+
+
+@pytest.mark.parametrize(
+    ("drop", "metric", "said"),
+    [
+        (0.0046, "accuracy", "0.46 points lost"),
+        (-0.0023, "accuracy", "0.23 points gained"),
+        (-0.00001, "accuracy", "0.00 points lost"),
+        (0.005, "perplexity", "0.50 % more perplexity"),
+        (-0.005, "perplexity", "0.50 % less perplexity"),
+    ],
+)
+def test_losses_and_gains(drop, metric, said):
+    assert words.loss(drop, metric) == said
