@@ -205,7 +205,9 @@ def load_bundle(path: Path) -> Bundle:
         Signature.from_dict(manifest.signature)
         str(manifest.source["name"]), str(manifest.source["fingerprint"]), int(manifest.source["float32_bytes"])
     except FileNotFoundError as error:
-        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}") from error
+        raise BundleError(
+            f"{path} is not a bundle: it has no {MANIFEST}", "Give the folder that `edgeexport export` wrote."
+        ) from error
     except OSError as error:
         raise BundleError(f"{path / MANIFEST} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # msgspec's own are ValueErrors

@@ -4,7 +4,7 @@ A quarter is a byte a parameter. What is beyond it is exactly
 
     Σ (bytes of a stored weight − one byte for each of its values)     weights that stayed float, biases of four bytes
     + scales and zero points + constants of the graph + structure
-    + (values stored − parameters of the source)                       copies; less where a fold merged parameters
+    + (values stored − parameters of the source)                       copies, padding; less where a fold merged some
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def explain(size: Size) -> Excess:
             parts[key] = parts.get(key, 0) + module.bytes - count
     copies = values - quarter
     if copies:
-        reason = "values stored more than once" if copies > 0 else "parameters merged into others, or left out"
+        more, fewer = "values stored more than once, or as padding", "parameters merged into others, or left out"
+        reason = more if copies > 0 else fewer
         parts["", reason] = copies
     ordered = sorted(parts.items(), key=lambda item: (-item[1], item[0]))
     return Excess(

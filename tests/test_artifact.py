@@ -264,7 +264,7 @@ def test_what_is_no_manifest(bundle, data):
 def test_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="no bundle at"):
         load_bundle(tmp_path / "nowhere")
-    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json"):
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json\nGive the folder that"):
         load_bundle(tmp_path)
     (tmp_path / "manifest.json").mkdir()
     with pytest.raises(BundleError, match="cannot be read"):

@@ -54,7 +54,7 @@ def test_each_part_is_what_it_has_beyond_a_byte_a_value():
 @pytest.mark.parametrize(
     ("parameters", "reason", "count"),
     [
-        (1000, "values stored more than once", 20),
+        (1000, "values stored more than once, or as padding", 20),
         (1100, "parameters merged into others, or left out", -80),
         (1020, None, 0),
     ],

@@ -190,7 +190,7 @@ def _check(export: Export, options: SearchOptions) -> None:
     if task == "generic":
         raise RecipeError(
             f"{export.source.name} has no metric that could drop: its task is 'generic'",
-            "Say what its outputs are with --set model.task=classification or embedding.",
+            "Say what its outputs are with --set model.task=classification, regression or embedding.",
         )
     split(len(export.evaluation), SEED, options.limit)
     bound = [name_of(stage) for stage in export.recipe.settings.compress if stage.for_target]

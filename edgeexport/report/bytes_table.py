@@ -58,7 +58,11 @@ def excess(size: Size) -> Table:
         table.add_row(*_figures(part.bytes, size), Text(part.reason), Text(part.path or _NOWHERE))
     rest = found.parts[len(told) :]
     if rest:
-        table.add_row(*_figures(sum(part.bytes for part in rest), size), f"{len(rest)} others", "")
+        table.add_row(
+            *_figures(sum(part.bytes for part in rest), size),
+            "1 other" if len(rest) == 1 else f"{len(rest)} others",
+            "",
+        )
     table.add_section()
     table.add_row(*_figures(found.bytes, size), "all", "")
     return table

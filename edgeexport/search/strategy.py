@@ -231,7 +231,8 @@ class SearchRun:
             together: dict[str, Any] = dict(base.settings)
             for _, change in gains.values():
                 together = merge(together, change)
-            candidates.append(self._screen(f"{base.title}, {' and '.join(gains)} changed", together))
+            titles = (trial.title.removeprefix(f"{base.title}, ") for trial, _ in gains.values())
+            candidates.append(self._screen(f"{base.title}, {' and '.join(titles)}", together))
         return max(candidates, key=quality)
 
     def _weigh(self, family: _Family) -> None:

@@ -88,8 +88,10 @@ def _parity(run: Run, limits: Limits, tokens: bool) -> Iterator[Check]:
     if run.parity is None:
         return
     # Two scores near a decision boundary turn far for a tiny change, so classes are judged by agreement; of a language
-    # model's likeliest tokens many are near ties, and it is judged by perplexity.
-    limit = limits.cosine_min if tokens or run.parity.agreement is None else None
+    # model's likeliest tokens many are near ties, and it is judged by perplexity. A few numbers near zero turn as far,
+    # so regression is judged by R² wherever that is known.
+    by_r2 = run.accuracy is not None and run.accuracy.metric == "r2" and run.accuracy.reference is not None
+    limit = limits.cosine_min if tokens or (run.parity.agreement is None and not by_r2) else None
     yield judge("cosine_min", run.parity.cosine_min, limit, "", run.place, at_least=True)
     if run.parity.agreement is not None:
         note = f"{run.parity.unlike} of {run.parity.samples} unlike float32"

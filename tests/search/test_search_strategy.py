@@ -318,7 +318,7 @@ def test_the_best_change_is_kept_and_good_ones_are_tried_together():
     outcome = search(Lab(even(u3=1.0), drop=0.07, changes=changes))
     assert outcome.kept
     assert chosen(outcome).settings == {"precision": "w8a8", "method": "mse", "smoothing": "0.85"}
-    assert chosen(outcome).title == "w8a8, method and smoothing changed"
+    assert chosen(outcome).title == "w8a8, method mse and smoothing 0.85"
     assert outcome.evaluations == 1
 
 

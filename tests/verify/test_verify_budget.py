@@ -68,6 +68,18 @@ def test_classes_are_judged_by_agreement_and_the_rest_by_cosine():
     assert "agreement" not in found
 
 
+def test_regression_is_judged_by_r2_and_by_cosine_where_that_is_not_known():
+    numbers = msgspec.structs.replace(PARITY, agreement=None, unlike=None)
+    limits = Limits(cosine_min=0.95, accuracy_drop=0.01)
+    r2 = Accuracy(metric="r2", value=0.979, reference=0.98, samples=100)
+    found = checks(with_(parity=numbers, accuracy=r2), limits)
+    assert (found["cosine_min"].limit, found["cosine_min"].verdict) == (None, "pass")
+    assert (found["accuracy_drop"].measured, found["accuracy_drop"].verdict) == (0.001, "pass")
+    unknown = msgspec.structs.replace(r2, reference=None)
+    found = checks(with_(parity=numbers, accuracy=unknown), limits)
+    assert (found["cosine_min"].limit, found["cosine_min"].verdict) == (0.95, "fail")
+
+
 @pytest.mark.parametrize(
     ("value", "reference", "better", "drop", "verdict"),
     [

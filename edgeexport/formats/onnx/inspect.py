@@ -42,6 +42,8 @@ _SCALE_INPUTS = {
     "MatMulInteger": (2, 3),
     "ConvInteger": (2, 3),
 }
+_PACKED_INPUTS = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+"""Whose integers lie in bytes, as many in each as their attribute ``bits`` allows; 4 where it is left out."""
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -54,7 +56,7 @@ def stored_tensors(model: Any) -> Iterator[TensorBytes]:
     for name, tensor in graph.constants.items():
         values, around = _split(tensor)
         component, path = _component(graph, name), paths.of_constant(name)
-        yield TensorBytes(component, _dtype(tensor), values, path, _what(graph, name, component))
+        yield TensorBytes(component, _stored_type(graph, name), values, path, _what(graph, name, component))
         yield _structure(path, around)
         rest -= values + around
     for node in graph.nodes:
@@ -101,6 +103,18 @@ def _structure(path: str, size: int) -> TensorBytes:
 def _dtype(tensor: Any) -> str:
     name = str(TensorProto.DataType.Name(tensor.data_type)).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _stored_type(graph: Graph, name: str) -> str:
+    """The type of an initializer's values, which may be packed in bytes: two parameters of 4 bits are one uint8."""
+    tensor = graph.constants[name]
+    if tensor.data_type == TensorProto.UINT8:
+        for node in graph.users.get(name, ()):
+            place = _PACKED_INPUTS.get(node.op_type)
+            if place is not None and node.input[place] == name:
+                bits = next((entry.i for entry in node.attribute if entry.name == "bits"), 4)
+                return f"uint{bits}"
+    return _dtype(tensor)
 
 
 def _what(graph: Graph, name: str, component: str) -> str:

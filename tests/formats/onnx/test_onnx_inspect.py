@@ -68,6 +68,17 @@ def test_integer_weights_keep_their_component(build, normal, convert, settings):
     assert ("linear", "float32") not in found or found["linear", "float"] <= 16 * 4
 
 
+@pytest.mark.parametrize(("precision", "kind", "bits"), [("w4", "uint4", 4), ("w8", "uint8", 8)])
+def test_weights_packed_in_bytes_have_the_bits_that_their_operator_reads(
+    build, normal, convert, settings, precision, kind, bits
+):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="dense")
+    model = build([node], {"w": normal(64, 48)}, {"x": ("float32", ["n", 64])}, {"y": ("float32", ["n", 48])})
+    converted, _ = convert(model, settings(precision))
+    weights = {tensor.dtype: tensor.bytes for tensor in stored_tensors(converted) if tensor.what == "weight"}
+    assert weights == {kind: 64 * 48 * bits // 8}
+
+
 @pytest.mark.parametrize(
     ("kind", "count", "expected"),
     [
