@@ -62,7 +62,7 @@ def export(digits, board, tmp_path, monkeypatch):
 
 
 def test_a_task_without_a_metric(export, linear, tmp_path):
-    with pytest.raises(RecipeError, match="its task is 'generic'\n.*classification, regression or embedding"):
+    with pytest.raises(RecipeError, match=r"its task is 'generic'\n.*classification, regression or embedding"):
         export(linear.model, calibration=linear.calibration, evaluation=linear.evaluation)
 
 
