@@ -152,10 +152,16 @@ def export(
         flags["precision"] = precision
     _check_arguments(target, recipe, flags, output)
     from edgeexport.cli import show
+    from edgeexport.errors import RecipeError
     from edgeexport.pipeline import Request, SearchOptions, budget_of, run_export
     from edgeexport.source import SourceOptions
 
     budget = budget_of(max_drop, None if max_size is None else parse_bytes(max_size), max_latency_ratio)
+    if budget is None and (time is not None or sensitivity):
+        idle = "--sensitivity" if time is None else "--time"
+        raise RecipeError(
+            f"{idle} is of a search for settings, which --max-drop begins", "Add --max-drop, or leave it out."
+        )
     options = SearchOptions(trials, None if time is None else 60 * time, sensitivity)
     statuses, listed, verified = [], [], []
     for name in target:

@@ -130,11 +130,19 @@ class Laboratory:
         export = self._with(flags)
         limits = export.recipe.settings.limits
         ratio = None if limits.size_ratio is None else limits.size_ratio * export.float32_bytes
-        known = [bound for bound in (ratio, limits.artifact_bytes) if bound is not None]
+        sizes = {"limits.size_ratio": ratio, "limits.artifact_bytes": limits.artifact_bytes}
+        known = {key: float(bound) for key, bound in sizes.items() if bound is not None}
+        tightest = min(known, key=lambda key: known[key], default="")
         drop = limits.accuracy_drop
         if export.source.task == "generation":
             drop = None if limits.perplexity_ratio is None else limits.perplexity_ratio - 1
-        return Bounds(min(known, default=None), limits.latency_ratio if self.timed else None, drop)
+        return Bounds(
+            known.get(tightest),
+            limits.latency_ratio if self.timed else None,
+            drop,
+            _set_by(export, tightest),
+            _set_by(export, "limits.latency_ratio"),
+        )
 
     def layers(self, flags: Mapping[str, Any]) -> list[Layer]:
         """See the protocol."""
@@ -327,3 +335,8 @@ def _write(path: Path, content: bytes) -> None:
 def _ratio(run: Run) -> float | None:
     """Latency over float32's."""
     return None if run.latency_ms is None else run.latency_ms.p50 / run.latency_ms.float32_p50
+
+
+def _set_by(export: Export, key: str) -> str:
+    """A setting and who set it: a target's limit on one precision is not the budget that somebody asked for."""
+    return f"{key} ({export.recipe.origins.get(key, 'default')})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from edgeexport.analysis import Budget, Search
+from edgeexport.analysis import Budget, Search, Trial
 from edgeexport.artifact import REPORT_PAGE, Bundle
 from edgeexport.disk import readable_disk_errors, write_whole
 from edgeexport.errors import ConversionError, RecipeError
@@ -131,8 +131,7 @@ def search(export: Export, budget: Budget, options: SearchOptions, progress: Pro
         run = SearchRun(lab, options.trials - 1, options.seconds, options.sensitivity)
         outcome = run.run(precisions)
         if not outcome.chosen:
-            reasons = "; ".join(f"{trial.title}: {trial.note}" for trial in outcome.trials)
-            raise ConversionError(f"no setting of {export.target.name} could be tried: {reasons}")
+            raise ConversionError(f"no setting of {export.target.name} could be tried: {_reasons(outcome.trials)}")
         chosen = outcome.trials[outcome.chosen - 1]
         score = lab.scored(chosen)
         found = Search(
@@ -155,6 +154,14 @@ def search(export: Export, budget: Budget, options: SearchOptions, progress: Pro
     finally:
         lab.device.close()
     return found, chosen.settings
+
+
+def _reasons(trials: Iterable[Trial]) -> str:
+    """Why each could not be tried, said once for those that failed for the same."""
+    titles: dict[str, list[str]] = {}
+    for trial in trials:
+        titles.setdefault(trial.note, []).append(trial.title)
+    return "; ".join(f"{', '.join(those)}: {note}" for note, those in titles.items())
 
 
 def with_search(bundle: Bundle, report: Report, found: Search) -> Report:

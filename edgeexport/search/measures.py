@@ -16,11 +16,17 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a family's settings hold artifacts to; None is no bound."""
+    """What a family's settings hold artifacts to; None is no bound.
+
+    Attributes:
+        bytes_by, latency_by: which setting bounds them and who set it, as ``limits.size_ratio (target desktop-x86)``.
+    """
 
     bytes: float | None
     latency_ratio: float | None
     drop: float | None = None
+    bytes_by: str = "a limit"
+    latency_by: str = "a limit"
 
 
 def excess(trial: Trial, bounds: Bounds) -> float:

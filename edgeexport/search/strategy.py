@@ -211,9 +211,11 @@ class SearchRun:
         """Why leaving layers out of it cannot help: it is too large or too slow as it is."""
         bounds = self._lab.bounds(trial.settings)
         if bounds.bytes is not None and (trial.artifact_bytes or 0) > bounds.bytes:
-            return f"more than the {bounds.bytes:,.0f} bytes allowed, and with layers in float it is no smaller"
+            limit = f"the {bounds.bytes:,.0f} bytes that {bounds.bytes_by} allows"
+            return f"more than {limit}, and with layers in float it is no smaller"
         if bounds.latency_ratio is not None and (trial.latency_ratio or 0) > bounds.latency_ratio * _UNSURE:
-            return f"slower than {bounds.latency_ratio:g} of float32, and with layers in float it is no faster"
+            limit = f"the {bounds.latency_ratio:g} of float32 that {bounds.latency_by} allows"
+            return f"slower than {limit}, and with layers in float it is no faster"
         return ""
 
     def _vary(self, base: Trial) -> Trial:

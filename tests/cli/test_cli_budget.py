@@ -123,3 +123,10 @@ def test_help_mentions_every_option(run):
     for name in ("--max-drop", "--max-size", "--max-latency-ratio", "--trials", "--time", "--sensitivity"):
         assert name in shown
     assert "half a point" in shown
+
+
+@pytest.mark.parametrize("options", [("--time", "1"), ("--sensitivity",)])
+def test_what_bounds_a_search_needs_one(run, options):
+    result = run("model.onnx", "--target", "desktop-x86", *options)
+    assert result.exit_code == 2
+    assert f"{options[0]} is of a search for settings, which --max-drop begins" in " ".join(result.output.split())

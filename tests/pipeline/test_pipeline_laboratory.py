@@ -207,7 +207,9 @@ def test_limits_that_a_model_breaks_are_named(make):
 
 def test_the_tighter_limit_of_bytes_counts(make):
     lab = make(limits={"size_ratio": 0.1})
-    assert lab.bounds({"precision": "w8"}).bytes == pytest.approx(0.1 * lab.export.float32_bytes)
+    bounds = lab.bounds({"precision": "w8"})
+    assert bounds.bytes == pytest.approx(0.1 * lab.export.float32_bytes)
+    assert bounds.bytes_by == "limits.size_ratio (command line)"
 
 
 def test_what_is_not_timed_bounds_nothing(make):

@@ -126,6 +126,13 @@ def test_where_nothing_can_be_tried(export):
         export(precision="w8", settings={"quantization": {"palette_bits": 4}})
 
 
+def test_what_fails_for_one_reason_says_it_once(export):
+    with pytest.raises(ConversionError) as error:
+        export(settings={"quantization": {"palette_bits": 4}})
+    assert str(error.value).count("palette_bits") == 1
+    assert "could be tried: fp16, w8, w4, w8a8-dynamic, w8a8: the format onnx has no" in str(error.value)
+
+
 def read(bundle):
     return Report.read(bundle.report_path), json.loads((bundle.path / "manifest.json").read_text())["recipe"]
 
@@ -183,7 +190,7 @@ def test_a_budget_that_cannot_be_met(export, cache, command, digits, board, tmp_
     assert (check.name, check.verdict) == ("budget", "fail")
     assert "artifact_bytes" in check.note
     assert (report.search.evaluations, report.search.trials[0].evaluated) == (1, False)
-    assert "more than the 100 bytes allowed" in report.search.trials[0].note
+    assert "more than the 100 bytes that limits.artifact_bytes (command line) allows" in report.search.trials[0].note
     done = command(
         *("export", digits.model, "-t", board, "--precision", "w8", "--evaluation", digits.evaluation, "--calibration"),
         *(digits.calibration, "--max-drop", "2", "--max-size", "100", "--json", "-o", tmp_path / "told"),
