@@ -23,9 +23,11 @@ from edgeexport.conversion import Layer
 from edgeexport.errors import ConversionError, ModelError, RecipeError, SamplesError
 from edgeexport.interface import quantize
 from edgeexport.job import RUNTIMES_FOLDER
+from edgeexport.merge import merge
 from edgeexport.pipeline.exporting import Export
 from edgeexport.pipeline.opening import open_device
 from edgeexport.progress import Progress
+from edgeexport.recipe import Recipe
 from edgeexport.results import Check, Run
 from edgeexport.runtime_names import module_of, needs_of
 from edgeexport.runtimes import tensors
@@ -41,6 +43,7 @@ _SCREENED = 64
 _ALONE = 24
 _LEAST = 32
 _TRIED = "trial.json"
+_PROMISES = ("size_ratio", "latency_ratio")
 
 
 def split(samples: int, seed: int, limit: int | None = None) -> tuple[list[int], list[int]]:
@@ -261,9 +264,14 @@ class Laboratory:
         if key not in self._derived:
             # Another source is opened for other stages before conversion: once, and not for each of its settings.
             stages = digest_values({"compress": flags.get("compress")})
-            self._derived[key] = self._staged.get(stages, self.export).with_found(flags)
+            base = self._staged.get(stages, self.export).with_found(flags)
+            self._derived[key] = base.with_found(merge(flags, released(base.recipe)))
             self._staged.setdefault(stages, self._derived[key])
         return self._derived[key]
+
+    def settings_of(self, chosen: Trial) -> Mapping[str, Any]:
+        """What to export with, to get the model of a trial held to what it was held to here."""
+        return self._with(chosen.settings).request.found
 
     def _tried(
         self, flags: Mapping[str, Any], numbers: Sequence[int], timed: bool, *, attempt: int = 0, keep: bool = True
@@ -335,6 +343,16 @@ def _write(path: Path, content: bytes) -> None:
 def _ratio(run: Run) -> float | None:
     """Latency over float32's."""
     return None if run.latency_ms is None else run.latency_ms.p50 / run.latency_ms.float32_p50
+
+
+def released(recipe: Recipe) -> dict[str, Any]:
+    """The target's own limits of size and latency as settings that lift them: a budget takes their place.
+
+    They say what one precision is good for; here several compete, and one would lose to a worse that was promised less.
+    What a recipe or the command line says stays.
+    """
+    origins = {key: recipe.origins.get(f"limits.{key}", "default") for key in _PROMISES}
+    return {"limits": {key: None for key, origin in origins.items() if origin.startswith("target")}}
 
 
 def _set_by(export: Export, key: str) -> str:

@@ -153,7 +153,7 @@ def search(export: Export, budget: Budget, options: SearchOptions, progress: Pro
         )
     finally:
         lab.device.close()
-    return found, chosen.settings
+    return found, dict(lab.settings_of(chosen))
 
 
 def _reasons(trials: Iterable[Trial]) -> str:

@@ -212,6 +212,35 @@ def test_the_tighter_limit_of_bytes_counts(make):
     assert bounds.bytes_by == "limits.size_ratio (command line)"
 
 
+@pytest.mark.parametrize("precision", ["w8", "w8a8"])
+def test_a_target_promises_of_one_precision_bind_no_search(digits, tmp_path, precision):
+    """Another precision was promised less, and would win by that alone."""
+    target = tmp_path / "strict.toml"
+    target.write_text(
+        'extends = "desktop-x86"\nname = "strict"\n'
+        "[settings.when.w8a8.limits]\nsize_ratio = 0.01\nlatency_ratio = 0.01\n"
+    )
+    request = Request(
+        digits.model,
+        str(target),
+        calibration=digits.calibration,
+        evaluation=digits.evaluation,
+        flags=within_limits({}, Budget(drop=0.5, bytes=10**6)),
+    )
+    export = Export(request, Progress(), Cache(tmp_path / "cache"))
+    export.run_stages()
+    lab = Laboratory(export, "local", Progress())
+    flags = {"precision": precision}
+    bounds = lab.bounds(flags)
+    assert (bounds.bytes, bounds.latency_ratio, bounds.drop) == (10**6, None, 0.5)
+    trial = lab.evaluated(flags, lab.screened(flags, timed=False))
+    assert trial.kept
+    settings = lab.settings_of(trial)
+    held = export.with_found(settings).recipe
+    assert (held.settings.limits.size_ratio, held.settings.limits.latency_ratio) == (None, None)
+    assert (held.settings.limits.artifact_bytes, held.origins["limits.artifact_bytes"]) == (10**6, "command line")
+
+
 def test_what_is_not_timed_bounds_nothing(make):
     lab = make(timing={"pairs": 0})
     assert not lab.timed
