@@ -82,7 +82,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn ``["calibration.minimum_samples=32"]`` into a nested table.
 
-    Values are read as TOML, and as plain text where that fails, so ``--set precision=w8`` needs no quotes.
+    Values are read as TOML, and as plain text where that fails, so ``--set precision=w8`` needs no quotes. ``none``
+    without quotes takes a value away, such as a target's limit.
 
     Raises:
         RecipeError: an entry is not ``key=value``.
@@ -97,7 +98,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             parsed = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
-            parsed = {}
+            parsed = {"value": None} if text.strip() == "none" else {}
         value = parsed["value"] if list(parsed) == ["value"] else text.strip()
         table = merge(table, nest(key.strip(), value))
     return table

@@ -74,7 +74,7 @@ def _command(
     words += [
         f"--set {shlex.quote(f'{key}={_assigned(settings[key])}')}"
         for key in asked
-        if key != "precision" and implied.get(key) != settings[key]
+        if key != "precision" and (key not in implied or implied[key] != settings[key])
     ]
     words += [] if search is None else _budget(search.budget)
     if manifest.precision in STATIC or manifest.golden.origin == "calibration" or report.lint or search is not None:
@@ -108,9 +108,11 @@ def _budget(budget: Budget) -> list[str]:
 
 
 def _assigned(value: Any) -> str:
-    """As ``--set`` takes it: TOML, a text alone without quotes where it reads as nothing else."""
+    """As ``--set`` takes it: TOML, ``none``, a text alone without quotes where it reads as nothing else."""
+    if value is None:
+        return "none"
     words = isinstance(value, str) and value.replace("-", "").isidentifier()
-    if words and value not in {"true", "false", "inf", "nan"}:
+    if words and value not in {"true", "false", "inf", "nan", "none"}:
         return str(value)
     return _toml(value)
 

@@ -37,7 +37,8 @@ def test_after_a_search_what_it_found_is_a_command_too():
         "limits": {"accuracy_drop": 0.01, "perplexity_ratio": 1.01, "artifact_bytes": 32_000_000, "latency_ratio": 0.5},
     }
     origins = dict.fromkeys((f"limits.{key}" for key in settings["limits"]), "command line")
-    origins |= {"precision": "search", "calibration.method": "search"}
+    settings["limits"]["size_ratio"] = None  # the target's own, which the budget took the place of
+    origins |= dict.fromkeys(("precision", "calibration.method", "limits.size_ratio"), "search")
     manifest = msgspec.structs.replace(samples.MANIFEST, recipe={"settings": settings, "origins": origins})
     found = reproduction(samples.rich(), manifest)
     searched, direct = (shlex.split(one.replace("\\\n", " ")) for one in (found.command, found.direct))
