@@ -43,7 +43,7 @@ def values(result):
 
 
 def processes_in(folder):
-    """The commands of processes that work in ``folder``."""
+    """The commands of processes that work in ``folder``; one that has ended and was not waited for yet has none."""
     found = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
@@ -51,4 +51,4 @@ def processes_in(folder):
                 found.append((link.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
-    return found
+    return [command for command in found if command]
